@@ -1,0 +1,72 @@
+# Every target does its own set-up: a virtual environment from pyproject.toml.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+RECIPE ?= recipes/quickstart.yaml
+WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
+RUN ?= runs/$(basename $(notdir $(RECIPE)))
+DOC ?=
+
+export RAY_USAGE_STATS_ENABLED := 0
+
+help:  ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1m%-18s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Leyden needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[dev,pdf,s3]'
+	touch $@
+
+setup: $(READY)  ## Create .venv from pyproject.toml (every other target does it when needed)
+
+corpus: $(READY)  ## Build a corpus: RECIPE=recipes/quickstart.yaml RUN=runs/NAME WORKERS=N
+	$(PY) -m dataflow build $(RECIPE) --out $(RUN) --workers $(WORKERS)
+
+check: $(READY)  ## Check a recipe and print its plan: RECIPE=…
+	$(PY) -m dataflow check $(RECIPE)
+
+verify: $(READY)  ## Check a run's hashes, laws and roots: RUN=…
+	$(PY) -m dataflow verify $(RUN)
+
+report: $(READY)  ## Write a run's report.html again: RUN=…
+	$(PY) -m dataflow report $(RUN)
+
+why: $(READY)  ## Tell one document's story: DOC=URI_OR_ID RUN=…
+	$(PY) -m dataflow why $(RUN) '$(DOC)'
+
+test: $(READY)  ## Run the tests (a few minutes)
+	$(PY) -m tests.rooms
+
+test-long: $(READY)  ## Run the slow and random tests: kills, 10x input, wide fuzzing (up to an hour)
+	$(PY) -m pytest -q -m long
+
+lint: $(READY)  ## ruff and mypy
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+format: $(READY)  ## Let ruff format and mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+bench: $(READY)  ## Measure speeds side by side with peers and floors into benchmarks/results.jsonl
+	$(PY) -m benchmarks all
+
+deps-debian-docs:  ## Install the Debian packages that recipes/debian-docs.yaml reads (needs apt and root)
+	apt-get update
+	apt-get install -y --no-install-recommends debian-handbook \
+	    gimp-help-en gimp-help-de gimp-help-fr gimp-help-es gimp-help-pt \
+	    libreoffice-help-de libreoffice-help-fr libreoffice-help-es libreoffice-help-ko \
+	    installation-guide-amd64 manpages-de manpages-fr manpages-ja manpages-ru manpages-zh \
+	    manpages-pl apache2-doc python3.11-doc python-skimage-doc
+
+clean:  ## Remove runs and caches, not the environment
+	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help setup corpus check verify report why test test-long lint format bench deps-debian-docs clean

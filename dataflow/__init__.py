@@ -1,0 +1,1 @@
+"""The corpus build: sources, steps, ledger, shards, index, manifest and report, on Ray."""

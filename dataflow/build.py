@@ -1,0 +1,385 @@
+"""``build``: a recipe becomes a run folder. The same command goes on after any interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import blake3
+import orjson
+
+from dataflow import graph
+from dataflow.executor import make_executor
+from dataflow.graph import PartitionTasks, ShardTasks
+from dataflow.journal import Journal, Output, Record
+from dataflow.progress import Progress
+from dataflow.recipe import Plans, Recipe, lock, plan_recipe, versions
+from dataflow.report import write_report
+from dataflow.roots import add_roots
+from dataflow.run import FORMAT, RUN_FILE, Run
+from dataflow.runner import Runner
+from dataflow.sources.spec import Partition
+from dataflow.store import Store
+from dataflow.summary import file_root, logical_root, manifest_rows, write_manifest
+from dataflow.tasks import Task
+from dataflow.tokens import token_tasks
+
+KEYS_FILE = "journal/keys.json"
+"""Keys of all tasks whose outputs may lie in the run folder: what a sweep looks through."""
+
+
+class BuildError(Exception):
+    """The build cannot go on, and says why."""
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build came to."""
+
+    header: dict[str, Any]
+    summary: dict[str, Any]
+    executed: int
+    """Tasks that ran; 0 when everything was there already."""
+
+
+def build(
+    recipe_path: str | Path,
+    out: str | None = None,
+    *,
+    workers: int = 0,
+    address: str | None = None,
+    show: bool = True,
+    storage: dict[str, str] | None = None,
+) -> Built:
+    """Build the corpus of a recipe.
+
+    Parameters
+    ----------
+    recipe_path : a recipe, or the ``recipe.lock.yaml`` of a run.
+    out : the run folder, a local path or a URI; default ``runs/NAME``.
+    workers : Ray actors; 0 runs everything in this process.
+    address : a Ray cluster to use.
+    show : draw progress on a terminal.
+    storage : options of a remote run folder (see ``Store``).
+
+    Raises
+    ------
+    RecipeError
+        Before anything runs, for a recipe that cannot be.
+    BuildError, TaskFailed
+        When the build cannot go on. What is done stays done.
+    """
+    recipe, plans = plan_recipe(recipe_path)
+    store = Store(out or f"runs/{recipe.name}", storage or {})
+    with _only_builder(store), _scratch(store) as scratch:
+        progress = Progress(store, workers, show=show)
+        state = "failed"
+        try:
+            executor = make_executor(workers, address)
+            try:
+                runner = Runner(store, executor, progress, scratch)
+                built = _Build(recipe, plans, store, runner).run()
+            finally:
+                executor.close()
+            state = "done"
+        finally:
+            progress.close(state)
+    return built
+
+
+@contextlib.contextmanager
+def _only_builder(store: Store) -> Iterator[None]:
+    """Keep a second build of the same local run folder out. The lock dies with the process."""
+    if store.local is None:
+        yield
+        return
+    lock = store.local / "journal" / "lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        handle = lock.open("a+")
+    except OSError as error:
+        raise BuildError(f"{store.uri}: cannot be a run folder: {error}") from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BuildError(
+                f"{store.uri}: another build is working on this run folder; wait for it "
+                f"(`python -m dataflow status {store.uri}`) or choose another --out"
+            ) from None
+        yield
+
+
+@contextlib.contextmanager
+def _scratch(store: Store) -> Iterator[str]:
+    """A local folder for temporary files: inside the run folder when that is local."""
+    if store.local is not None:
+        folder = store.local.resolve() / "work" / "scratch"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    else:
+        folder = Path(tempfile.mkdtemp(prefix="leyden-"))
+    try:
+        yield str(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Build:
+    """One build, phase by phase."""
+
+    def __init__(self, recipe: Recipe, plans: Plans, store: Store, runner: Runner) -> None:
+        self.recipe = recipe
+        self.plans = plans
+        self.store = store
+        self.journal = Journal(store)
+        self.runner = runner
+        self.runner.on_record = self._watch
+        self.wanted: set[str] = set()
+        self.known = self._known_keys()
+        self.reads: dict[str, list[Record]] = defaultdict(list)
+
+    def run(self) -> Built:
+        started = time.monotonic()
+        partitions = self._partitions()
+        self._write_lock()
+        parts = [graph.partition_tasks(self.recipe, partition) for partition in partitions]
+        self._expect([t for p in parts for t in (p.read, p.scan, p.language, p.decide)])
+        self._run([task for p in parts for task in (p.read, p.scan, p.language, p.decide)])
+        rows = graph.rows_of([self.runner.records[part.read.key] for part in parts])
+
+        tasks = graph.global_tasks(self.recipe, parts, rows, self._previous())
+        (split,) = self._run([tasks.split])
+        kept_bytes: list[int] = split.stats["kept_bytes"]
+        counts = graph.shard_counts(kept_bytes, self.recipe.pack.shard_bytes)
+
+        settled = graph.settle_tasks(self.recipe, parts, rows, tasks, counts)
+        packs = graph.pack_tasks(self.recipe, settled, counts, kept_bytes)
+        shards, tokenizer = token_tasks(self.recipe, packs)
+        wanted = [*settled, *packs, tokenizer, *(shard.tokenize for shard in shards)]
+        self._expect(wanted)
+        self._supersede()
+        self._run(wanted)
+        lookup = graph.lookup_task(parts, settled, shards)
+        self._run([lookup])
+        header, summary = self._finish(parts, settled, shards, tokenizer, lookup, started)
+        return Built(header, summary, self.runner.executed)
+
+    # Before the steps
+
+    def _partitions(self) -> list[Partition]:
+        """Partitions of all sources, in the recipe's order."""
+        partitions = [part for source in self.recipe.sources for part in self.plans[source.name]]
+        if not partitions:
+            raise BuildError(
+                f"recipe {self.recipe.name}: found nothing to read in any source; "
+                "`python -m dataflow check RECIPE` shows the plan"
+            )
+        return partitions
+
+    def _write_lock(self) -> None:
+        self.store.write("recipe.lock.yaml", lock(self.recipe, versions()).encode())
+
+    def _previous(self) -> dict[str, Any] | None:
+        if self.recipe.split.previous is None:
+            return None
+        run = Run.load(Store(self.recipe.resolve(self.recipe.split.previous)))
+        return {
+            "uri": run.store.uri,
+            "logical_root": run.header["logical_root"],
+            "index": [shard.tokenize.outputs["index"].path for shard in run.shards],
+        }
+
+    # Keys, and what is no longer wanted
+
+    def _known_keys(self) -> set[str]:
+        try:
+            return set(orjson.loads(self.store.read(KEYS_FILE)))
+        except FileNotFoundError:
+            return set()
+
+    def _expect(self, tasks: Sequence[Task]) -> None:
+        """Write down which keys may come to lie in the run folder before any of them does."""
+        pending = list(tasks)
+        while pending:
+            task = pending.pop()
+            if task.key not in self.wanted:
+                self.wanted.add(task.key)
+                pending += [t for group in task.inputs.values() for t in group]
+        known = sorted(self.known | self.wanted)
+        self.known = set(known)
+        self.store.write(KEYS_FILE, orjson.dumps(known))
+
+    def _run(self, targets: Sequence[Task]) -> list[Record]:
+        self._expect(targets)
+        return self.runner.run(targets)
+
+    def _supersede(self) -> None:
+        """Take back records of shards that this build writes anew under the same file names.
+
+        Shards alone have names without a key, so that brace expansion finds them. Their old
+        records go first: were the build cut short in between, neither would seem to exist.
+        """
+        for key in sorted(self.known - self.wanted):
+            record = self.journal.get(key)
+            if record is not None and record.step in ("pack", "tokenize"):
+                self.store.delete(self.journal.path(key))
+                for output in record.outputs.values():
+                    self.store.delete(output.path)
+                self.known.discard(key)
+
+    def _sweep(self) -> None:
+        """Delete temporary outputs, and all outputs that this build does not want."""
+        for key in sorted(self.known):
+            record = self.runner.records.get(key) or self.journal.get(key)
+            if record is None:
+                continue
+            stale = key not in self.wanted
+            if stale:
+                self.store.delete(self.journal.path(key))
+            for output in record.outputs.values():
+                if stale or output.temporary:
+                    self.store.delete(output.path)
+        self.known = set(self.wanted)
+        self.store.write(KEYS_FILE, orjson.dumps(sorted(self.known)))
+
+    def _watch(self, task: Task, record: Record) -> None:
+        """Stop when a source has more bad records than its recipe allows."""
+        if task.step != "read":
+            return
+        source = record.stats["source"]
+        self.reads[source].append(record)
+        if len(self.reads[source]) < len(self.plans[source]):
+            return
+        seen = sum(r.stats["seen"] for r in self.reads[source])
+        bad = sum(r.stats["bad"] for r in self.reads[source])
+        limit = next(s.max_bad_fraction for s in self.recipe.sources if s.name == source)
+        if seen and bad / seen > limit:
+            reasons: dict[str, int] = defaultdict(int)
+            for r in self.reads[source]:
+                for reason, count in r.stats["reasons"].items():
+                    reasons[reason] += count
+            listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+            raise BuildError(
+                f"source {source}: {bad} of {seen} records are bad ({bad / seen:.2%}), "
+                f"max_bad_fraction is {limit:.2%}; reasons: {listed}; see "
+                f"{self.store.uri}/ledger/unreadable, then mend the source or raise the limit"
+            )
+
+    # After the steps
+
+    def _finish(
+        self,
+        parts: Sequence[PartitionTasks],
+        settled: Sequence[Task],
+        shards: Sequence[ShardTasks],
+        tokenizer: Task,
+        lookup: Task,
+        started: float,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        records = self.runner.records
+        durable = [records[t.key] for p in parts for t in (p.read, p.scan, p.language)]
+        durable += [records[t.key] for t in settled]
+        durable += [records[t.key] for s in shards for t in (s.pack, s.tokenize)]
+        durable += [records[tokenizer.key], records[lookup.key]]
+        locked = self.store.read("recipe.lock.yaml")
+        digest = str(blake3.blake3(locked).hexdigest())
+        rows = manifest_rows(durable, [Output("recipe.lock.yaml", "recipe", len(locked), digest)])
+        write_manifest(self.store, rows)
+        header = {
+            "format": FORMAT,
+            "name": self.recipe.name,
+            "tokenizer": records[tokenizer.key].stats,
+            "logical_root": logical_root(_roots(durable)),
+            "file_root": file_root(rows),
+            "partitions": [
+                {
+                    "name": p.name,
+                    "source": p.source,
+                    "read": p.read.key,
+                    "scan": p.scan.key,
+                    "language": p.language.key,
+                    "settle": task.key,
+                }
+                for p, task in zip(parts, settled, strict=True)
+            ],
+            "shards": [
+                {"name": s.name, "pack": s.pack.key, "tokenize": s.tokenize.key} for s in shards
+            ],
+            "lookup": lookup.key,
+        }
+        self.store.write(RUN_FILE, orjson.dumps(header))
+        self._sweep()
+        summary = self._summary(header, time.monotonic() - started)
+        self.store.write("journal/summary.json", orjson.dumps(summary))
+        write_report(self.store)
+        return header, summary
+
+    def _summary(self, header: dict[str, Any], seconds: float) -> dict[str, Any]:
+        """Costs of the tasks behind the run: measured now, or when they ran."""
+        steps: dict[str, dict[str, Any]] = {}
+        for key in sorted(self.wanted):
+            record = self.runner.records.get(key)
+            if record is None:
+                continue
+            step = steps.setdefault(
+                record.step,
+                {
+                    "step": record.step,
+                    "tasks": 0,
+                    "seconds": 0.0,
+                    "cpu_seconds": 0.0,
+                    "bytes_in": 0,
+                    "bytes_out": 0,
+                    "documents": 0,
+                    "peak_rss": 0,
+                },
+            )
+            step["tasks"] += 1
+            step["seconds"] += record.cost["seconds"]
+            step["cpu_seconds"] += record.cost["cpu_seconds"]
+            step["bytes_in"] += int(
+                record.stats.get("raw_bytes", record.stats.get("text_bytes", 0))
+            )
+            step["bytes_out"] += sum(output.bytes for output in record.outputs.values())
+            step["documents"] += int(record.stats.get("rows", record.stats.get("read", 0)))
+            step["peak_rss"] = max(step["peak_rss"], record.cost["peak_rss"])
+        snapshot = self.runner.progress.snapshot("done")
+        walls = {s["step"]: max(s["last"] - s["first"], 0.0) for s in snapshot["steps"]}
+        for name, step in steps.items():
+            step["wall_seconds"] = walls.get(name, step["seconds"])
+        return {
+            "name": header["name"],
+            "logical_root": header["logical_root"],
+            "file_root": header["file_root"],
+            "workers": snapshot["workers"],
+            "cores": os.cpu_count(),
+            "wall_seconds": seconds,
+            "peak_pss": max(snapshot["peak_pss"], 0),
+            "executed": self.runner.executed,
+            "steps": list(steps.values()),
+        }
+
+
+def _roots(records: Sequence[Record]) -> dict[str, int]:
+    """Sum the tables' roots out of the records' stats."""
+    sums: dict[str, list[int]] = defaultdict(list)
+    names = {
+        "read": {"documents_root": "documents", "unreadable_root": "unreadable"},
+        "settle": {"dispositions_root": "dispositions", "spans_root": "spans"},
+        "pack": {"root": "content"},
+        "tokenize": {"root": "tokens"},
+    }
+    for record in records:
+        for stat, table in names.get(record.step, {}).items():
+            sums[table].append(int(record.stats[stat], 16))
+    return {table: add_roots(parts) for table, parts in sums.items()}

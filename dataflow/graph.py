@@ -1,0 +1,296 @@
+"""The tasks that a recipe comes to. Nothing here runs anything.
+
+The graph is built in three parts, because how many shards there are is known only once it is known
+what is kept: up to ``split``; from ``settle`` to ``tokenize``; and the lookup over it all.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dataflow.journal import Record
+from dataflow.recipe import Recipe
+from dataflow.sources.spec import Partition
+from dataflow.steps.split import NAMES
+from dataflow.tasks import Task
+from quality.language import model_digest
+
+DEDUP_MEMORY = 128 << 20
+"""Bytes that one dedup task sorts at a time."""
+
+READ_PACKAGES = (
+    "charset-normalizer",
+    "fastwarc",
+    "lxml",
+    "pypdfium2",
+    "resiliparse",
+    "trafilatura",
+    "zstandard",
+)
+
+
+@functools.cache
+def package_versions(names: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions; packages that are absent are left out."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class PartitionTasks:
+    """The tasks of one partition up to its decisions."""
+
+    name: str
+    source: str
+    read: Task
+    scan: Task
+    language: Task
+    decide: Task
+
+
+def partition_tasks(recipe: Recipe, partition: Partition) -> PartitionTasks:
+    """``read`` to ``decide`` for one partition."""
+    spec = recipe.spec(partition.source)
+    source = partition.source
+    read = Task(
+        "read",
+        partition.name,
+        {
+            "reading": spec.reading(),
+            "fingerprint": partition.fingerprint,
+            "packages": package_versions(READ_PACKAGES),
+            "python": platform.python_version(),
+        },
+        local={"spec": spec.to_json(), "partition": partition.to_json()},
+        work_bytes=partition.bytes,
+    )
+    near = recipe.dedup.near
+    minhash = {"ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": near.seed}
+    documents = {"documents": (read,)}
+    scan = Task(
+        "scan",
+        partition.name,
+        {"near": minhash if near.enabled else None},
+        documents,
+        work_bytes=partition.bytes,
+    )
+    language = Task(
+        "language",
+        partition.name,
+        {
+            "enabled": recipe.language.enabled,
+            "model": model_digest() if recipe.language.enabled else None,
+        },
+        documents,
+        work_bytes=partition.bytes,
+    )
+    decide = Task(
+        "decide",
+        partition.name,
+        {"rules": [rule.to_json() for rule in recipe.rules_of(source)]},
+        {"documents": (read,), "scan": (scan,), "language": (language,)},
+        work_bytes=partition.bytes,
+    )
+    return PartitionTasks(partition.name, source, read, scan, language, decide)
+
+
+@dataclass(frozen=True)
+class GlobalTasks:
+    """The tasks over all partitions: who survives, and on which side of the split."""
+
+    order: Task
+    near: Task
+    split: Task
+
+
+def global_tasks(
+    recipe: Recipe,
+    parts: Sequence[PartitionTasks],
+    rows: Mapping[str, int],
+    previous: Mapping[str, Any] | None,
+) -> GlobalTasks:
+    """``order`` to ``split``. ``rows``: documents of each partition by name."""
+    priority = {source.name: -source.priority for source in recipe.sources}
+    documents = tuple(part.read for part in parts)
+    scans = tuple(part.scan for part in parts)
+    work = sum(part.read.work_bytes for part in parts)
+    order = Task(
+        "order",
+        "all",
+        {
+            "survivor": list(recipe.dedup.survivor),
+            "priorities": [priority[part.source] for part in parts],
+            "exact": recipe.dedup.exact,
+        },
+        {
+            "documents": documents,
+            "decide": tuple(part.decide for part in parts),
+            "scan": scans,
+            "language": tuple(part.language for part in parts),
+        },
+    )
+    near_recipe = recipe.dedup.near
+    inputs: dict[str, tuple[Task, ...]] = {"order": (order,)}
+    memory = {"memory_bytes": DEDUP_MEMORY}
+    if near_recipe.enabled:
+        buckets = tuple(
+            Task(
+                "buckets",
+                f"band-{band:04d}",
+                {"band": band},
+                {"order": (order,), "scan": scans},
+                local=memory,
+            )
+            for band in range(near_recipe.bands)
+        )
+        candidates = Task("candidates", "all", {}, {"order": (order,), "buckets": buckets})
+        shingles = tuple(
+            Task(
+                "shingles",
+                part.name,
+                {"base": base, "rows": rows[part.name], "ngram": near_recipe.ngram},
+                {"documents": (part.read,), "order": (order,), "candidates": (candidates,)},
+                work_bytes=part.read.work_bytes,
+            )
+            for part, base in zip(parts, bases(parts, rows), strict=True)
+        )
+        inputs |= {"buckets": buckets, "candidates": (candidates,), "shingles": shingles}
+    near = Task(
+        "near",
+        "all",
+        {"enabled": near_recipe.enabled, "threshold": str(near_recipe.threshold)},
+        inputs,
+        local=memory,
+        work_bytes=work // 8,
+    )
+    split = Task(
+        "split",
+        "all",
+        {
+            "held_out": recipe.split.held_out,
+            "seed": recipe.split.seed,
+            "previous": previous["logical_root"] if previous else None,
+        },
+        {"order": (order,), "near": (near,)},
+        local={"previous": dict(previous) if previous else None},
+    )
+    return GlobalTasks(order, near, split)
+
+
+def bases(parts: Sequence[PartitionTasks], rows: Mapping[str, int]) -> list[int]:
+    """Where each partition's rows begin in arrays over all rows."""
+    starts, total = [], 0
+    for part in parts:
+        starts.append(total)
+        total += rows[part.name]
+    return starts
+
+
+@dataclass(frozen=True)
+class ShardTasks:
+    """The tasks of one shard."""
+
+    name: str
+    pack: Task
+    tokenize: Task
+
+
+def shard_counts(kept_bytes: Sequence[int], shard_bytes: int) -> list[int]:
+    """Shards of each split: enough for ``shard_bytes`` of text each on average."""
+    return [-(-size // shard_bytes) for size in kept_bytes]
+
+
+def settle_tasks(
+    recipe: Recipe,
+    parts: Sequence[PartitionTasks],
+    rows: Mapping[str, int],
+    tasks: GlobalTasks,
+    shards: Sequence[int],
+) -> tuple[Task, ...]:
+    """``settle`` for each partition."""
+    return tuple(
+        Task(
+            "settle",
+            part.name,
+            {
+                "source": part.source,
+                "base": base,
+                "rows": rows[part.name],
+                "rules": [rule.name for rule in recipe.rules_of(part.source)],
+                "near_threshold": recipe.dedup.near.threshold,
+                "cleaners": [_cleaner(step) for step in recipe.clean_of(part.source)],
+                "shards": list(shards),
+                "shard_seed": recipe.pack.seed,
+            },
+            {
+                "documents": (part.read,),
+                "language": (part.language,),
+                "decide": (part.decide,),
+                "order": (tasks.order,),
+                "near": (tasks.near,),
+                "split": (tasks.split,),
+            },
+            work_bytes=part.read.work_bytes,
+        )
+        for part, base in zip(parts, bases(parts, rows), strict=True)
+    )
+
+
+def _cleaner(step: Any) -> dict[str, Any]:
+    options = {}
+    if step.use == "c4.lines":
+        options = {"terminal_punctuation": step.terminal_punctuation, "min_words": step.min_words}
+    return {"name": step.use, "options": options}
+
+
+def pack_tasks(
+    recipe: Recipe, settled: tuple[Task, ...], shards: Sequence[int], kept_bytes: Sequence[int]
+) -> list[Task]:
+    """``pack`` for each shard, train before held-out."""
+    return [
+        Task(
+            "pack",
+            f"{NAMES[code]}-{number:06d}",
+            {
+                "split": code,
+                "shard": number,
+                "seed": recipe.pack.seed,
+                "sample_bytes": recipe.pack.sample_bytes,
+            },
+            {"settle": settled},
+            work_bytes=kept_bytes[code] // count,
+        )
+        for code, count in enumerate(shards)
+        for number in range(count)
+    ]
+
+
+def lookup_task(
+    parts: Sequence[PartitionTasks], settled: Sequence[Task], shards: Sequence[ShardTasks]
+) -> Task:
+    """``lookup`` over the whole run."""
+    return Task(
+        "lookup",
+        "lookup",
+        {},
+        {
+            "documents": tuple(part.read for part in parts),
+            "index": tuple(shard.tokenize for shard in shards),
+        },
+        work_bytes=sum(task.work_bytes for task in settled) // 8,
+    )
+
+
+def rows_of(records: Sequence[Record]) -> dict[str, int]:
+    """Documents of each partition, out of the ``read`` records."""
+    return {record.name: record.stats["read"] for record in records}

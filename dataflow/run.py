@@ -1,0 +1,129 @@
+"""A built run, opened for reading: which files hold which table, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dataflow.journal import Journal, Record
+from dataflow.store import Store
+
+RUN_FILE = "journal/run.json"
+FORMAT = 1
+
+
+class RunError(Exception):
+    """A folder is not a finished run, or not one that this version reads."""
+
+
+@dataclass(frozen=True)
+class PartitionRecords:
+    """The records of one partition: its name, source, and one record a step."""
+
+    name: str
+    source: str
+    read: Record
+    scan: Record
+    language: Record
+    settle: Record
+
+
+@dataclass(frozen=True)
+class ShardRecords:
+    """The records of one shard."""
+
+    name: str
+    pack: Record
+    tokenize: Record
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    ``header`` holds ``name``, ``recipe``, ``logical_root``, ``file_root`` and ``tokenizer``.
+    """
+
+    store: Store
+    header: dict[str, Any]
+    partitions: list[PartitionRecords]
+    shards: list[ShardRecords]
+    lookup: Record
+
+    @classmethod
+    def load(cls, store: Store) -> Run:
+        """Open a run folder.
+
+        Raises
+        ------
+        RunError
+            If there is none, its build has not finished, or its format is another.
+        """
+        try:
+            header = orjson.loads(store.read(RUN_FILE))
+        except FileNotFoundError:
+            raise RunError(
+                f"{store.uri}: found no {RUN_FILE}, expected a finished run; "
+                f"run `python -m dataflow build RECIPE --out {store.uri}`"
+            ) from None
+        if header["format"] != FORMAT:
+            raise RunError(
+                f"{store.uri}: found run format {header['format']}, expected {FORMAT}; "
+                "build it again with this version"
+            )
+        journal = Journal(store)
+
+        def record(key: str) -> Record:
+            found = journal.get(key)
+            if found is None:
+                raise RunError(
+                    f"{store.uri}: the journal has no record {key} that the run names; "
+                    "run the build again, it makes what is missing"
+                )
+            return found
+
+        partitions = [
+            PartitionRecords(
+                p["name"],
+                p["source"],
+                *(record(p[step]) for step in ("read", "scan", "language", "settle")),
+            )
+            for p in header["partitions"]
+        ]
+        shards = [
+            ShardRecords(s["name"], record(s["pack"]), record(s["tokenize"]))
+            for s in header["shards"]
+        ]
+        return cls(store, header, partitions, shards, record(header["lookup"]))
+
+    def table(self, record: Record, role: str, columns: list[str] | None = None) -> pa.Table:
+        """One table file, whole."""
+        with self.store.open(record.outputs[role].path) as stream:
+            return pq.ParquetFile(stream).read(columns=columns, use_threads=False)
+
+    def groups(
+        self, record: Record, role: str, columns: list[str] | None = None
+    ) -> Iterator[pa.Table]:
+        """One table file, row group by row group."""
+        with self.store.open(record.outputs[role].path) as stream:
+            file = pq.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=columns, use_threads=False)
+
+    def row(self, record: Record, role: str, row: int) -> dict[str, Any]:
+        """One row of a table file as a mapping, reading one row group."""
+        with self.store.open(record.outputs[role].path) as stream:
+            file = pq.ParquetFile(stream)
+            for group in range(file.num_row_groups):
+                rows = file.metadata.row_group(group).num_rows
+                if row < rows:
+                    table = file.read_row_group(group, use_threads=False)
+                    values: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
+                    return values
+                row -= rows
+        raise RunError(f"{record.outputs[role].path}: has no row {row}")

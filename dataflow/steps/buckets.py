@@ -1,0 +1,72 @@
+"""``buckets``: one band's keys, sorted in fixed-size spilled runs; documents that share a key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dataflow.steps.order import DROPPED
+from dataflow.tasks import Step, StepContext
+from dedup import Buckets, sort_band
+
+
+def _runs(context: StepContext, band: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(keys, ranks) of the documents of each partition that take part: signed and first copies."""
+    order = context.input("order")
+    ranks = context.read_arrays(order, "rows")["rank"].to_numpy()
+    exact = context.read_arrays(order, "ranks")["exact_survivor"].to_numpy()
+    base = 0
+    for record in context.inputs("scan"):
+        rows = record.stats["rows"]
+        with context.store.open(record.outputs["bands"].path) as stream:
+            signed = np.frombuffer(stream.read(rows), np.uint8).astype(bool)
+            stream.seek(rows + (-rows % 8) + band * rows * 8)
+            keys = np.frombuffer(stream.read(rows * 8), "<u8").astype(np.uint64)
+        rank = ranks[base : base + rows]
+        base += rows
+        chosen = signed & (rank != DROPPED)
+        chosen[chosen] = exact[rank[chosen]] == rank[chosen]
+        yield keys[chosen], rank[chosen]
+
+
+def run(context: StepContext) -> dict[str, Any]:
+    """Write the members of all buckets of two or more, and the buckets' sizes."""
+    band = context.params["band"]
+    found = sort_band(
+        band, _runs(context, band), context.scratch, memory_bytes=context.local["memory_bytes"]
+    )
+    context.adopt("members", found.members)
+    context.adopt("sizes", found.sizes)
+    return {
+        "records": found.records,
+        "buckets": found.buckets,
+        "memberships": found.memberships,
+        "largest": found.largest,
+    }
+
+
+def open_buckets(context: StepContext) -> list[Buckets]:
+    """The buckets of every band, out of a task's ``buckets`` inputs."""
+    return [
+        Buckets(
+            band,
+            context.local_path(record, "members"),
+            context.local_path(record, "sizes"),
+            **record.stats,
+        )
+        for band, record in enumerate(context.inputs("buckets"))
+    ]
+
+
+STEP = Step(
+    "buckets",
+    run,
+    code=(
+        "dedup",
+        "kernels/buckets.py",
+        "dataflow/steps/buckets.py",
+        "dataflow/steps/order.py",
+    ),
+)

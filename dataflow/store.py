@@ -1,0 +1,210 @@
+"""The run folder as a store of files: local, or anything pyarrow's filesystems reach.
+
+Files are written once, under a name that no other content will have, and are real only when the
+journal says so. So nothing here renames or lists, and a run folder may lie on an object store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, cast
+from urllib.parse import urlparse
+
+import blake3
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+BUFFER_BYTES = 1 << 20
+
+
+class StoreError(Exception):
+    """A path of a run folder is not acceptable or not there."""
+
+
+class HashingWriter(io.RawIOBase):
+    """A binary sink that counts and hashes (BLAKE3) what passes through it to ``sink``."""
+
+    def __init__(self, sink: Any) -> None:
+        super().__init__()
+        self._sink = sink
+        self._hash = blake3.blake3()
+        self.bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self._hash.update(view)
+        self._sink.write(view)
+        self.bytes += len(view)
+        return len(view)
+
+    def tell(self) -> int:
+        return self.bytes
+
+    @property
+    def digest(self) -> str:
+        return cast(str, self._hash.hexdigest())
+
+
+@dataclass(frozen=True)
+class Store:
+    """A run folder.
+
+    Parameters
+    ----------
+    uri : str
+        A local path, or a URI such as ``s3://bucket/runs/name``.
+    options : dict
+        For ``s3://``: ``endpoint_url``, ``region``, ``access_key``, ``secret_key``. Environment
+        variables of the AWS tools serve where these are absent.
+    """
+
+    uri: str
+    options: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def local(self) -> Path | None:
+        """The folder as a local path, or None when it is remote."""
+        return None if "://" in self.uri else Path(self.uri)
+
+    def _remote(self) -> tuple[pafs.FileSystem, str]:
+        parsed = urlparse(self.uri)
+        if parsed.scheme == "s3":
+            endpoint = self.options.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL")
+            arguments: dict[str, Any] = {}
+            if endpoint:
+                target = urlparse(endpoint)
+                arguments = {"endpoint_override": target.netloc, "scheme": target.scheme}
+            if self.options.get("access_key"):
+                arguments["access_key"] = self.options["access_key"]
+                arguments["secret_key"] = self.options.get("secret_key", "")
+            region = self.options.get("region") or os.environ.get("AWS_REGION")
+            if region or endpoint:
+                arguments["region"] = region or "us-east-1"
+            return pafs.S3FileSystem(**arguments), f"{parsed.netloc}{parsed.path}".rstrip("/")
+        filesystem, root = pafs.FileSystem.from_uri(self.uri)
+        return filesystem, root.rstrip("/")
+
+    def _check(self, path: str) -> str:
+        pure = PurePosixPath(path)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in path or "\0" in path:
+            raise StoreError(f"{path!r} would leave the run folder {self.uri}")
+        return path
+
+    @contextlib.contextmanager
+    def create(self, path: str) -> Iterator[HashingWriter]:
+        """Open ``path`` for writing from the start; durable when the block ends without error."""
+        self._check(path)
+        if self.local is not None:
+            target = self.local / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("wb", buffering=BUFFER_BYTES) as raw:
+                yield HashingWriter(raw)
+                raw.flush()
+                os.fsync(raw.fileno())
+            return
+        filesystem, root = self._remote()
+        if not isinstance(filesystem, pafs.S3FileSystem):
+            filesystem.create_dir(str(PurePosixPath(root, path).parent), recursive=True)
+        with filesystem.open_output_stream(f"{root}/{path}") as stream:
+            yield HashingWriter(stream)
+
+    def open(self, path: str) -> pa.NativeFile:
+        """Open ``path`` for random reads.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        """
+        self._check(path)
+        if self.local is not None:
+            return pa.OSFile(str(self.local / path), "rb")
+        filesystem, root = self._remote()
+        return filesystem.open_input_file(f"{root}/{path}")
+
+    def map(self, path: str) -> pa.NativeFile:
+        """Open ``path`` memory-mapped when it is local, as plain random reads otherwise."""
+        self._check(path)
+        if self.local is not None:
+            return pa.memory_map(str(self.local / path), "r")
+        return self.open(path)
+
+    def read(self, path: str) -> bytes:
+        """All bytes of ``path``."""
+        with self.open(path) as stream:
+            return cast(bytes, stream.read())
+
+    def write(self, path: str, data: bytes) -> None:
+        """Replace ``path`` by ``data``. For the few files that are not content-addressed.
+
+        Locally it goes by way of a temporary name, so that a reader in another terminal never
+        sees half of it; an object store replaces in one step anyway.
+        """
+        self._check(path)
+        if self.local is None:
+            with self.create(path) as sink:
+                sink.write(data)
+            return
+        target = self.local / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_bytes(data)
+        temporary.replace(target)
+
+    def create_exclusive(self, path: str, data: bytes) -> bool:
+        """Write ``path`` unless it is already there. True when this call wrote it.
+
+        On an object store two writers may both write; they write the same bytes.
+        """
+        self._check(path)
+        if self.local is not None:
+            target = self.local / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                with target.open("xb") as raw:
+                    raw.write(data)
+                    raw.flush()
+                    os.fsync(raw.fileno())
+            except FileExistsError:
+                return False
+            return True
+        if self.size(path) is not None:
+            return False
+        with self.create(path) as sink:
+            sink.write(data)
+        return True
+
+    def size(self, path: str) -> int | None:
+        """The size of ``path`` in bytes, or None when it is not there."""
+        self._check(path)
+        if self.local is not None:
+            try:
+                return (self.local / path).stat().st_size
+            except FileNotFoundError:
+                return None
+        filesystem, root = self._remote()
+        info = filesystem.get_file_info(f"{root}/{path}")
+        return None if info.type != pafs.FileType.File else int(info.size)
+
+    def delete(self, path: str) -> None:
+        """Remove ``path`` if it is there."""
+        self._check(path)
+        if self.local is not None:
+            (self.local / path).unlink(missing_ok=True)
+            return
+        if self.size(path) is not None:
+            filesystem, root = self._remote()
+            filesystem.delete_file(f"{root}/{path}")
+
+
+def as_binary(stream: pa.NativeFile) -> BinaryIO:
+    """The stream, typed as the binary file that it behaves like."""
+    return cast(BinaryIO, stream)

@@ -1,0 +1,178 @@
+"""``why``: one document's whole story, from a few range reads."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import orjson
+import pyarrow.compute as pc
+
+from dataflow.ids import uri_key
+from dataflow.run import Run
+from dataflow.steps.lookup import ABSENT, ENTRY, URI_ENTRY
+
+SNIPPET_CHARS = 400
+MAX_STORIES = 20
+
+
+class NotFound(Exception):
+    """No document of the run has that id or uri."""
+
+
+def _find(run: Run, role: str, dtype: np.dtype[Any], key: bytes) -> np.ndarray:
+    """All entries with ``key`` in a sorted fixed-width file.
+
+    Keys are hashes, so an entry's place is known to about the square root of the count: one range
+    read nearly always holds it. Where it does not, the window doubles until it does.
+    """
+    output = run.lookup.outputs[role]
+    count = output.bytes // dtype.itemsize
+    expected = count * int.from_bytes(key, "big") >> 128
+    margin = 64 + 3 * math.isqrt(count)
+    halves = np.frombuffer(key, ">u8")
+    with run.store.open(output.path) as stream:
+        while True:
+            low, high = max(0, expected - margin), min(count, expected + margin)
+            stream.seek(low * dtype.itemsize)
+            entries = np.frombuffer(stream.read((high - low) * dtype.itemsize), dtype)
+            keys = entries["key"]
+            begins_before = low == 0 or tuple(keys[0]) < tuple(halves)
+            ends_after = high == count or tuple(keys[-1]) > tuple(halves)
+            if begins_before and ends_after:
+                return entries[(keys == halves).all(axis=1)]
+            margin *= 2
+
+
+def find_documents(run: Run, name: str) -> list[bytes]:
+    """The ids that ``name`` stands for: a 32-digit id, a uri, or an address in the metadata.
+
+    Raises
+    ------
+    NotFound
+        If there is none.
+    """
+    if re.fullmatch(r"[0-9a-fA-F]{32}", name):
+        key = bytes.fromhex(name)
+        if len(_find(run, "documents", ENTRY, key)):
+            return [key]
+    found = _find(run, "uris", URI_ENTRY, uri_key(name))
+    ids = sorted({entry["doc"].tobytes() for entry in found})
+    if not ids:
+        raise NotFound(
+            f"{name}: found no document with this id or uri in {run.store.uri}; expected 32 hex "
+            "digits, a uri as in documents.uri (such as stdlib:json/decoder.py), or a page address"
+        )
+    return ids
+
+
+def story(run: Run, doc_id: bytes) -> dict[str, Any]:
+    """Everything the run knows of one document, as JSON values."""
+    entry = _find(run, "documents", ENTRY, doc_id)[0]
+    partition = run.partitions[int(entry["partition"])]
+    row = int(entry["row"])
+    document = run.row(partition.read, "documents", row)
+    disposition = run.row(partition.settle, "dispositions", row)
+    signals = {
+        **run.row(partition.scan, "signals", row),
+        **run.row(partition.language, "signals", row),
+    }
+    told: dict[str, Any] = {
+        "doc_id": doc_id.hex(),
+        "partition": partition.name,
+        "row": row,
+        "document": _plain({k: v for k, v in document.items() if k != "text"}),
+        "disposition": _plain(disposition),
+        "signals": signals,
+        "spans": [],
+        "index": None,
+        "snippet": document["text"][:SNIPPET_CHARS],
+    }
+    if disposition["removed_bytes"]:
+        spans = run.table(partition.settle, "spans")
+        told["spans"] = _plain(spans.filter(pc.equal(spans["doc_id"], doc_id)).to_pylist())
+    if int(entry["part"]) != ABSENT:
+        shard = run.shards[int(entry["part"])]
+        place = run.row(shard.tokenize, "index", int(entry["part_row"]))
+        told["index"] = _plain(place)
+        told["files"] = {
+            "content": shard.pack.outputs["shard"].path,
+            "tokens": shard.tokenize.outputs["shard"].path,
+        }
+    if disposition["survivor"] is not None:
+        other = _find(run, "documents", ENTRY, disposition["survivor"])[0]
+        survivor = run.partitions[int(other["partition"])]
+        values = run.row(survivor.read, "documents", int(other["row"]))
+        told["survivor"] = {
+            "doc_id": disposition["survivor"].hex(),
+            "source": values["source"],
+            "uri": values["uri"],
+        }
+    return told
+
+
+def _plain(value: Any) -> Any:
+    """JSON values: ids become hex digits, times ISO 8601."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if hasattr(value, "isoformat"):
+        return value.isoformat()
+    return value
+
+
+def tell(told: dict[str, Any]) -> str:
+    """The story in plain words."""
+    document, disposition = told["document"], told["disposition"]
+    lines = [
+        f"{document['source']}  {document['uri']}  (offset {document['offset']})",
+        f"  id          {told['doc_id']}",
+        f"  content     {document['content_id']}",
+        f"  read as     {document['media_type']}, {disposition['text_bytes']:,} bytes of text, "
+        f"partition {told['partition']} row {told['row']}",
+        f"  language    {told['signals']['lang.label']} ({told['signals']['lang.score']:.4f})",
+        f"  license     {document['license']}",
+    ]
+    if document["rights"]:
+        lines.append(f"  rights      {', '.join(document['rights'])}")
+    if document["captured_at"]:
+        lines.append(f"  captured    {document['captured_at']}")
+    if document["metadata"]:
+        address = orjson.loads(document["metadata"]).get("url")
+        if address:
+            lines.append(f"  address     {address}")
+    if disposition["kept"]:
+        place = told["index"]
+        lines.append(
+            f"  KEPT        {place['split']}, shard {place['shard']}, sample {place['member']}, "
+            f"{place['tokens']:,} tokens"
+        )
+        lines.append(
+            f"  text at     {told['files']['content']} bytes {place['text_offset']:,} to "
+            f"{place['text_offset'] + place['text_bytes']:,}"
+        )
+        for span in told["spans"]:
+            lines.append(
+                f"  removed     {span['length']:,} bytes at {span['start']:,} ({span['rule']})"
+            )
+    else:
+        why = f"  DROPPED     by {disposition['step']}: {disposition['rule']}"
+        if disposition["value"] is not None:
+            why += f", value {disposition['value']:.6g}"
+        if disposition["threshold"] is not None:
+            why += f", threshold {disposition['threshold']:.6g}"
+        lines.append(why)
+    if "survivor" in told:
+        lines.append(
+            f"  survivor    {told['survivor']['source']}  {told['survivor']['uri']}  "
+            f"({told['survivor']['doc_id']})"
+        )
+    if disposition["cluster"]:
+        lines.append(f"  cluster     {disposition['cluster']}")
+    lines.append("  begins      " + told["snippet"][:160].replace("\n", " ⏎ "))
+    return "\n".join(lines)
