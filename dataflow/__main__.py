@@ -50,10 +50,11 @@ def _check(options: argparse.Namespace) -> int:
     from dataflow.recipe import describe_plan, plan_recipe, print_plan
 
     recipe, plans = plan_recipe(options.recipe)
+    plan = describe_plan(recipe, plans, os.cpu_count() or 1)
     if options.json:
-        _print_json({"ok": True, **describe_plan(recipe, plans)})
+        _print_json({"ok": True, **plan})
     else:
-        print_plan(recipe, plans)
+        print_plan(plan)
     return DONE
 
 
@@ -97,9 +98,9 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from dataflow.report import write_report
+    from dataflow.reporting import report_run
 
-    path = write_report(Store(options.run))
+    path = report_run(Store(options.run))
     if options.json:
         _print_json({"ok": True, "report": path})
     else:
@@ -178,10 +179,12 @@ def _parser() -> argparse.ArgumentParser:
         "retokenize", _retokenize, "Write token shards of another tokenizer; text stays as it is."
     )
     sub.add_argument("run", metavar="RUN")
-    sub.add_argument("tokenizer", metavar="TOKENIZER", help="a tokenizer's folder or file")
+    sub.add_argument(
+        "--tokenizer", required=True, metavar="FOLDER", help="a tokenizer's folder or file"
+    )
     sub.add_argument("--workers", type=_workers, default=default_workers)
 
-    from dataflow.tokenizer.commands import add_commands
+    from dataflow.cli_tokenizer import add_commands
 
     add_commands(commands)
     return parser
@@ -196,8 +199,8 @@ def _complain(error: Exception, as_json: bool, problems: Any = None) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return its exit code."""
-    from dataflow.build import BuildError
     from dataflow.executor import TaskFailed
+    from dataflow.locks import BuildError
     from dataflow.recipe import RecipeError
     from dataflow.run import RunError
     from dataflow.sources import PlanError, SourceError

@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
-import shutil
-import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import blake3
 import orjson
 
 from dataflow import graph
+from dataflow.costs import summarise
 from dataflow.executor import make_executor
+from dataflow.finish import publish
 from dataflow.graph import PartitionTasks, ShardTasks
-from dataflow.journal import Journal, Output, Record
+from dataflow.journal import Journal, Record
+from dataflow.locks import BuildError, only_builder, scratch_folder
 from dataflow.progress import Progress
 from dataflow.recipe import Plans, Recipe, lock, plan_recipe, versions
-from dataflow.report import write_report
-from dataflow.roots import add_roots
-from dataflow.run import FORMAT, RUN_FILE, Run
+from dataflow.reporting import report_run
+from dataflow.run import PartitionRecords, Run, ShardRecords
 from dataflow.runner import Runner
 from dataflow.sources.spec import Partition
 from dataflow.store import Store
-from dataflow.summary import file_root, logical_root, manifest_rows, write_manifest
 from dataflow.tasks import Task
 from dataflow.tokens import token_tasks
 
 KEYS_FILE = "journal/keys.json"
 """Keys of all tasks whose outputs may lie in the run folder: what a sweep looks through."""
-
-
-class BuildError(Exception):
-    """The build cannot go on, and says why."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +71,7 @@ def build(
     """
     recipe, plans = plan_recipe(recipe_path)
     store = Store(out or f"runs/{recipe.name}", storage or {})
-    with _only_builder(store), _scratch(store) as scratch:
+    with only_builder(store), scratch_folder(store) as scratch:
         progress = Progress(store, workers, show=show)
         state = "failed"
         try:
@@ -94,44 +85,6 @@ def build(
         finally:
             progress.close(state)
     return built
-
-
-@contextlib.contextmanager
-def _only_builder(store: Store) -> Iterator[None]:
-    """Keep a second build of the same local run folder out. The lock dies with the process."""
-    if store.local is None:
-        yield
-        return
-    lock = store.local / "journal" / "lock"
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        handle = lock.open("a+")
-    except OSError as error:
-        raise BuildError(f"{store.uri}: cannot be a run folder: {error}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BuildError(
-                f"{store.uri}: another build is working on this run folder; wait for it "
-                f"(`python -m dataflow status {store.uri}`) or choose another --out"
-            ) from None
-        yield
-
-
-@contextlib.contextmanager
-def _scratch(store: Store) -> Iterator[str]:
-    """A local folder for temporary files: inside the run folder when that is local."""
-    if store.local is not None:
-        folder = store.local.resolve() / "work" / "scratch"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True, exist_ok=True)
-    else:
-        folder = Path(tempfile.mkdtemp(prefix="leyden-"))
-    try:
-        yield str(folder)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Build:
@@ -287,99 +240,32 @@ class _Build:
         started: float,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         records = self.runner.records
-        durable = [records[t.key] for p in parts for t in (p.read, p.scan, p.language)]
-        durable += [records[t.key] for t in settled]
-        durable += [records[t.key] for s in shards for t in (s.pack, s.tokenize)]
-        durable += [records[tokenizer.key], records[lookup.key]]
-        locked = self.store.read("recipe.lock.yaml")
-        digest = str(blake3.blake3(locked).hexdigest())
-        rows = manifest_rows(durable, [Output("recipe.lock.yaml", "recipe", len(locked), digest)])
-        write_manifest(self.store, rows)
-        header = {
-            "format": FORMAT,
-            "name": self.recipe.name,
-            "tokenizer": records[tokenizer.key].stats,
-            "logical_root": logical_root(_roots(durable)),
-            "file_root": file_root(rows),
-            "partitions": [
-                {
-                    "name": p.name,
-                    "source": p.source,
-                    "read": p.read.key,
-                    "scan": p.scan.key,
-                    "language": p.language.key,
-                    "settle": task.key,
-                }
-                for p, task in zip(parts, settled, strict=True)
-            ],
-            "shards": [
-                {"name": s.name, "pack": s.pack.key, "tokenize": s.tokenize.key} for s in shards
-            ],
-            "lookup": lookup.key,
-        }
-        self.store.write(RUN_FILE, orjson.dumps(header))
+        partitions = [
+            PartitionRecords(
+                p.name, p.source, *(records[t.key] for t in (p.read, p.scan, p.language, settle))
+            )
+            for p, settle in zip(parts, settled, strict=True)
+        ]
+        packed = [
+            ShardRecords(s.name, records[s.pack.key], records[s.tokenize.key]) for s in shards
+        ]
+        header = publish(
+            self.store,
+            self.recipe.name,
+            partitions,
+            packed,
+            records[tokenizer.key],
+            records[lookup.key],
+        )
+        behind = [records.get(key) or self.journal.get(key) for key in sorted(self.wanted)]
         self._sweep()
-        summary = self._summary(header, time.monotonic() - started)
+        summary = summarise(
+            header,
+            [record for record in behind if record is not None],
+            self.runner.progress.snapshot("done"),
+            time.monotonic() - started,
+            self.runner.executed,
+        )
         self.store.write("journal/summary.json", orjson.dumps(summary))
-        write_report(self.store)
+        report_run(self.store)
         return header, summary
-
-    def _summary(self, header: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """Costs of the tasks behind the run: measured now, or when they ran."""
-        steps: dict[str, dict[str, Any]] = {}
-        for key in sorted(self.wanted):
-            record = self.runner.records.get(key)
-            if record is None:
-                continue
-            step = steps.setdefault(
-                record.step,
-                {
-                    "step": record.step,
-                    "tasks": 0,
-                    "seconds": 0.0,
-                    "cpu_seconds": 0.0,
-                    "bytes_in": 0,
-                    "bytes_out": 0,
-                    "documents": 0,
-                    "peak_rss": 0,
-                },
-            )
-            step["tasks"] += 1
-            step["seconds"] += record.cost["seconds"]
-            step["cpu_seconds"] += record.cost["cpu_seconds"]
-            step["bytes_in"] += int(
-                record.stats.get("raw_bytes", record.stats.get("text_bytes", 0))
-            )
-            step["bytes_out"] += sum(output.bytes for output in record.outputs.values())
-            step["documents"] += int(record.stats.get("rows", record.stats.get("read", 0)))
-            step["peak_rss"] = max(step["peak_rss"], record.cost["peak_rss"])
-        snapshot = self.runner.progress.snapshot("done")
-        walls = {s["step"]: max(s["last"] - s["first"], 0.0) for s in snapshot["steps"]}
-        for name, step in steps.items():
-            step["wall_seconds"] = walls.get(name, step["seconds"])
-        return {
-            "name": header["name"],
-            "logical_root": header["logical_root"],
-            "file_root": header["file_root"],
-            "workers": snapshot["workers"],
-            "cores": os.cpu_count(),
-            "wall_seconds": seconds,
-            "peak_pss": max(snapshot["peak_pss"], 0),
-            "executed": self.runner.executed,
-            "steps": list(steps.values()),
-        }
-
-
-def _roots(records: Sequence[Record]) -> dict[str, int]:
-    """Sum the tables' roots out of the records' stats."""
-    sums: dict[str, list[int]] = defaultdict(list)
-    names = {
-        "read": {"documents_root": "documents", "unreadable_root": "unreadable"},
-        "settle": {"dispositions_root": "dispositions", "spans_root": "spans"},
-        "pack": {"root": "content"},
-        "tokenize": {"root": "tokens"},
-    }
-    for record in records:
-        for stat, table in names.get(record.step, {}).items():
-            sums[table].append(int(record.stats[stat], 16))
-    return {table: add_roots(parts) for table, parts in sums.items()}

@@ -46,13 +46,14 @@ class ShardRecords:
 class Run:
     """A finished run.
 
-    ``header`` holds ``name``, ``recipe``, ``logical_root``, ``file_root`` and ``tokenizer``.
+    ``header`` is ``journal/run.json``: ``name``, ``logical_root``, ``file_root``, and keys.
     """
 
     store: Store
     header: dict[str, Any]
     partitions: list[PartitionRecords]
     shards: list[ShardRecords]
+    tokenizer: Record
     lookup: Record
 
     @classmethod
@@ -99,7 +100,9 @@ class Run:
             ShardRecords(s["name"], record(s["pack"]), record(s["tokenize"]))
             for s in header["shards"]
         ]
-        return cls(store, header, partitions, shards, record(header["lookup"]))
+        return cls(
+            store, header, partitions, shards, record(header["tokenizer"]), record(header["lookup"])
+        )
 
     def table(self, record: Record, role: str, columns: list[str] | None = None) -> pa.Table:
         """One table file, whole."""

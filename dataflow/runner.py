@@ -9,7 +9,7 @@ from dataflow.executor import Executor
 from dataflow.journal import Journal, Record
 from dataflow.progress import Progress
 from dataflow.store import Store
-from dataflow.tasks import Job, Task
+from dataflow.tasks import STEP_MODULES, Job, Task
 
 
 @dataclass
@@ -24,7 +24,7 @@ class Runner:
     executor: Executor
     progress: Progress
     scratch: str
-    on_record: Callable[[Task, Record], None] = lambda task, record: None
+    on_record: Callable[[Task, Record], None] | None = None
     records: dict[str, Record] = field(default_factory=dict)
     """Records by key of every task that was asked for, run now or found."""
     executed: int = 0
@@ -57,7 +57,7 @@ class Runner:
                 self.records[task.key] = record
                 self.executed += 1
                 self.progress.done(task, record)
-                self.on_record(task, record)
+                self._tell(task, record)
                 # Last in, first out: a partition goes on to its next step while it is warm.
                 for other in unblocks.get(task.key, ()):
                     blocked_by[other.key].discard(task.key)
@@ -66,11 +66,14 @@ class Runner:
             self.progress.tick()
         return [self.records[task.key] for task in wanted]
 
+    def _tell(self, task: Task, record: Record) -> None:
+        if self.on_record is not None:
+            self.on_record(task, record)
+
     def _job(self, task: Task) -> Job:
-        inputs = {
-            role: [self.records[t.key] for t in tasks] for role, tasks in task.inputs.items()
-        }
+        inputs = {role: [self.records[t.key] for t in tasks] for role, tasks in task.inputs.items()}
         return Job(
+            STEP_MODULES[task.step],
             task.step,
             task.name,
             task.key,
@@ -100,7 +103,7 @@ class Runner:
             self.records[task.key] = record
             checked[task.key] = temporary
             if fresh:
-                self.on_record(task, record)
+                self._tell(task, record)
             return True
 
         def visit(task: Task, temporary: bool) -> None:

@@ -50,7 +50,7 @@ class HashingWriter(io.RawIOBase):
 
     @property
     def digest(self) -> str:
-        return cast(str, self._hash.hexdigest())
+        return self._hash.hexdigest()
 
 
 @dataclass(frozen=True)

@@ -195,5 +195,7 @@ def check_table(schema: pa.Schema, expected: Table, where: str) -> None:
 
 def write_table(sink: Any, table: pa.Table, declared: Table) -> None:
     """Write ``table`` as one Parquet file of the declared table (whole table in one call)."""
-    with pq.ParquetWriter(sink, declared.tagged, compression="zstd", compression_level=ZSTD_LEVEL) as w:
+    with pq.ParquetWriter(
+        sink, declared.tagged, compression="zstd", compression_level=ZSTD_LEVEL
+    ) as w:
         w.write_table(table.cast(declared.schema).replace_schema_metadata(declared.tagged.metadata))

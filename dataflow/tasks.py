@@ -102,6 +102,7 @@ class Task:
 class Job:
     """What travels to a worker: a task's key and parameters and its inputs' records. No text."""
 
+    module: str
     step: str
     name: str
     key: str
@@ -141,7 +142,9 @@ class StepContext:
 
     def clear_scratch(self) -> None:
         """Remove the task's scratch folder, if it made one."""
-        shutil.rmtree(Path(self.job.scratch) / f"{self.job.step}-{self.job.key}", ignore_errors=True)
+        shutil.rmtree(
+            Path(self.job.scratch) / f"{self.job.step}-{self.job.key}", ignore_errors=True
+        )
 
     def path(self, folder: str, suffix: str) -> str:
         """The content-addressed path of an output: ``folder/NAME-KEY.suffix``."""
@@ -159,7 +162,10 @@ class StepContext:
     def adopt(self, role: str, file: Path) -> None:
         """Make a local scratch file a temporary output of the task."""
         path = self.path(f"work/{self.job.step}", role)
-        with self.create(role, path, kind="work", temporary=True) as sink, file.open("rb") as source:
+        with (
+            self.create(role, path, kind="work", temporary=True) as sink,
+            file.open("rb") as source,
+        ):
             shutil.copyfileobj(source, sink, 1 << 20)
 
     def local_path(self, record: Record, role: str) -> Path:
@@ -172,16 +178,15 @@ class StepContext:
             shutil.copyfileobj(source, sink, 1 << 20)
         return copy
 
-    def write_arrays(self, role: str, arrays: Mapping[str, Any], *, rows: int | None = None) -> None:
+    def write_arrays(self, role: str, arrays: Mapping[str, Any]) -> None:
         """Write equally long NumPy arrays (or Arrow arrays) as one temporary Arrow IPC file.
 
         It is uncompressed and of one batch, so that ``read_arrays`` can map it.
         """
         batch = pa.record_batch({name: pa.array(values) for name, values in arrays.items()})
         path = self.path(f"work/{self.job.step}", f"{role}.arrow")
-        with self.store.create(path) as sink:
-            with pa.ipc.new_file(sink, batch.schema) as writer:
-                writer.write_batch(batch)
+        with self.store.create(path) as sink, pa.ipc.new_file(sink, batch.schema) as writer:
+            writer.write_batch(batch)
         self.outputs[role] = Output(
             path, "work", sink.bytes, sink.digest, rows=batch.num_rows, temporary=True
         )
@@ -204,12 +209,14 @@ class StepContext:
         """Open a Parquet output for row groups of a declared table (or of a plain schema)."""
         path = self.path(folder, "parquet")
         tagged = schema.tagged if isinstance(schema, Table) else schema
-        with self.store.create(path) as sink:
-            with pq.ParquetWriter(
+        with (
+            self.store.create(path) as sink,
+            pq.ParquetWriter(
                 sink, tagged, compression="zstd", compression_level=ZSTD_LEVEL
-            ) as writer:
-                table_sink = TableSink(writer, tagged)
-                yield table_sink
+            ) as writer,
+        ):
+            table_sink = TableSink(writer, tagged)
+            yield table_sink
         self.outputs[role] = Output(
             path, kind, sink.bytes, sink.digest, rows=table_sink.rows, temporary=temporary
         )
@@ -271,9 +278,14 @@ STEP_MODULES = {
 @functools.cache
 def find_step(name: str) -> Step:
     """The step of that name."""
-    step = importlib.import_module(STEP_MODULES[name]).STEP
+    return load_step(STEP_MODULES[name])
+
+
+def load_step(module: str) -> Step:
+    """The step that a module holds as ``STEP``."""
+    step = importlib.import_module(module).STEP
     if not isinstance(step, Step):
-        raise TypeError(f"{STEP_MODULES[name]}.STEP is {type(step).__name__}, expected Step")
+        raise TypeError(f"{module}.STEP is {type(step).__name__}, expected Step")
     return step
 
 
@@ -282,7 +294,7 @@ def run_job(job: Job) -> Record:
     context = StepContext(job)
     before = time.perf_counter(), time.process_time()
     try:
-        stats = find_step(job.step).run(context)
+        stats = load_step(job.module).run(context)
     finally:
         context.clear_scratch()
     cost = {

@@ -49,12 +49,8 @@ _BYTES = ("read", "inserted", "kept", "dropped", "removed")
 class _Counts:
     """What the tables say of one source."""
 
-    records: dict[str, int] = field(
-        default_factory=lambda: {"seen": 0, "unreadable": 0, "read": 0}
-    )
-    documents: dict[str, int] = field(
-        default_factory=lambda: {"read": 0, "kept": 0, "dropped": 0}
-    )
+    records: dict[str, int] = field(default_factory=lambda: {"seen": 0, "unreadable": 0, "read": 0})
+    documents: dict[str, int] = field(default_factory=lambda: {"read": 0, "kept": 0, "dropped": 0})
     bytes: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_BYTES, 0))
 
     def add(self, other: _Counts) -> None:
@@ -164,7 +160,7 @@ def _check_files(run: Run, found: Verification) -> None:
 
 
 def _outputs(run: Run) -> list[Output]:
-    records = [run.lookup]
+    records = [run.tokenizer, run.lookup]
     for p in run.partitions:
         records += [p.read, p.scan, p.language, p.settle]
     for s in run.shards:
@@ -311,5 +307,3 @@ def tell(found: Verification) -> str:
     lines += [f"PROBLEM  {problem}" for problem in found.problems]
     lines.append("verified: the run is what it claims" if not found.problems else "NOT verified")
     return "\n".join(lines)
-
-

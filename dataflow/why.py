@@ -42,7 +42,8 @@ def _find(run: Run, role: str, dtype: np.dtype[Any], key: bytes) -> np.ndarray:
             begins_before = low == 0 or tuple(keys[0]) < tuple(halves)
             ends_after = high == count or tuple(keys[-1]) > tuple(halves)
             if begins_before and ends_after:
-                return entries[(keys == halves).all(axis=1)]
+                found: np.ndarray = entries[(keys == halves).all(axis=1)]
+                return found
             margin *= 2
 
 

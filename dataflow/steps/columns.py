@@ -45,7 +45,9 @@ def id_words(column: Any) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64
 def id_bytes(column: Any) -> npt.NDArray[np.uint8]:
     """A column of 16-byte ids as ``uint8[n, 16]``."""
     if isinstance(column, pa.ChunkedArray):
-        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.binary(16))
+        column = (
+            pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], pa.binary(16))
+        )
     if len(column) == 0:
         return np.zeros((0, 16), np.uint8)
     _, data = column.buffers()

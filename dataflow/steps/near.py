@@ -63,5 +63,11 @@ def run(context: StepContext) -> dict[str, Any]:
 STEP = Step(
     "near",
     run,
-    code=("dedup", "kernels/leaders.py", "kernels/union_find.py", "dataflow/steps/near.py", "dataflow/steps/buckets.py"),
+    code=(
+        "dedup",
+        "kernels/leaders.py",
+        "kernels/union_find.py",
+        "dataflow/steps/near.py",
+        "dataflow/steps/buckets.py",
+    ),
 )

@@ -67,7 +67,11 @@ def _dispositions(
     rule = np.full(n, None, object)
     dropped_by_rule = rule_number >= 0
     step[dropped_by_rule], rule[dropped_by_rule] = "decide", names[rule_number[dropped_by_rule]]
-    for mask, where, what in ((exact, "dedup", EXACT), (near, "dedup", NEAR), (empty, "clean", EMPTY)):
+    for mask, where, what in (
+        (exact, "dedup", EXACT),
+        (near, "dedup", NEAR),
+        (empty, "clean", EMPTY),
+    ):
         step[mask], rule[mask] = where, what
     value = np.where(dropped_by_rule, verdicts.value[rows], np.nan)
     threshold = np.where(dropped_by_rule, verdicts.threshold[rows], np.nan)

@@ -60,7 +60,8 @@ def assign(
         before = np.full(len(cluster), -1, np.int8)
         np.maximum.at(before, cluster[known], remembered[known])
         codes = np.where(before >= 0, before, codes).astype(np.uint8)
-    return codes[cluster]
+    spread: np.ndarray = codes[cluster]
+    return spread
 
 
 def _remember(uri: str, paths: list[str], content_id: pa.Array) -> np.ndarray:
@@ -68,11 +69,13 @@ def _remember(uri: str, paths: list[str], content_id: pa.Array) -> np.ndarray:
     import pyarrow.parquet as pq
 
     store = Store(uri)
-    known = {}
+    known: dict[bytes, int] = {}
     for path in paths:
         with store.open(path) as stream:
             table = pq.ParquetFile(stream).read(columns=["content_id", "split"], use_threads=False)
-        for row, name in zip(id_bytes(table["content_id"]), table["split"].to_pylist(), strict=True):
+        for row, name in zip(
+            id_bytes(table["content_id"]), table["split"].to_pylist(), strict=True
+        ):
             code = NAMES.index(name)
             known[row.tobytes()] = max(code, known.get(row.tobytes(), 0))
     rows = id_bytes(content_id)
@@ -88,9 +91,7 @@ def run(context: StepContext) -> dict[str, Any]:
     if context.params["previous"]:
         previous = context.local["previous"]
         remembered = _remember(previous["uri"], previous["index"], content)
-    codes = assign(
-        content, cluster, context.params["held_out"], context.params["seed"], remembered
-    )
+    codes = assign(content, cluster, context.params["held_out"], context.params["seed"], remembered)
     context.write_arrays("splits", {"split": codes})
     own = np.arange(len(cluster), dtype=np.uint32)
     kept = verdicts["survivor"].to_numpy() == own

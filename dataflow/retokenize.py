@@ -1,0 +1,116 @@
+"""``retokenize``: another token set for a built run. Text, ledger and shards of text stay.
+
+The token set and the index of the run are replaced; a later ``build`` of its recipe would put
+back what the recipe says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from dataflow.build import KEYS_FILE
+from dataflow.executor import make_executor
+from dataflow.finish import publish
+from dataflow.journal import Journal, Record
+from dataflow.locks import only_builder, scratch_folder
+from dataflow.progress import Progress
+from dataflow.reporting import report_run
+from dataflow.run import Run, ShardRecords
+from dataflow.runner import Runner
+from dataflow.store import Store
+from dataflow.tasks import Task
+from dataflow.tokens import tokenize_task, use_tokenizer
+
+
+@dataclass(frozen=True)
+class _Finished(Task):
+    """A task known by its record only: it is done, and is never run."""
+
+    record: Record = field(kw_only=True)
+
+    @property
+    def key(self) -> str:
+        return self.record.key
+
+
+def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict[str, Any]:
+    """Write the token set of ``tokenizer`` for a finished run.
+
+    Returns
+    -------
+    ``tokenizer`` (hash), ``folder``, ``tokens``, ``logical_root``, ``file_root``.
+
+    Raises
+    ------
+    RunError
+        If the run folder holds no finished run.
+    TokenizerError
+        If the tokenizer cannot be read.
+    """
+    run = Run.load(store)
+    use = use_tokenizer(tokenizer)
+    tasks = [
+        tokenize_task(
+            shard.name,
+            shard.pack.stats["split"],
+            use,
+            {
+                "content": (_known(shard.pack),),
+                "index": (_known(shard.tokenize),),
+            },
+            shard.pack.stats["text_bytes"],
+        )
+        for shard in run.shards
+    ]
+    with only_builder(store), scratch_folder(store) as scratch:
+        progress = Progress(store, workers)
+        state = "failed"
+        try:
+            executor = make_executor(workers)
+            try:
+                runner = Runner(store, executor, progress, scratch)
+                records = runner.run([use, *tasks])
+            finally:
+                executor.close()
+            state = "done"
+        finally:
+            progress.close(state)
+        shards = [
+            ShardRecords(shard.name, shard.pack, record)
+            for shard, record in zip(run.shards, records[1:], strict=True)
+        ]
+        header = publish(store, run.header["name"], run.partitions, shards, records[0], run.lookup)
+        _remember(store, [use, *tasks])
+        _forget(run, {record.key for record in records})
+        report_run(store)
+    return {
+        "tokenizer": records[0].stats["hash"],
+        "folder": f"shards/tokens-{records[0].stats['hash']}",
+        "tokens": sum(record.stats["tokens"] for record in records[1:]),
+        "logical_root": header["logical_root"],
+        "file_root": header["file_root"],
+    }
+
+
+def _known(record: Record) -> _Finished:
+    return _Finished(record.step, record.name, record=record)
+
+
+def _remember(store: Store, tasks: list[Task]) -> None:
+    """Let a later build's sweep know of the new outputs."""
+    known = set(orjson.loads(store.read(KEYS_FILE)))
+    store.write(KEYS_FILE, orjson.dumps(sorted(known | {task.key for task in tasks})))
+
+
+def _forget(run: Run, wanted: set[str]) -> None:
+    """Delete the token set and the index that the new ones replace."""
+    journal = Journal(run.store)
+    for record in [run.tokenizer, *(shard.tokenize for shard in run.shards)]:
+        if record.key not in wanted:
+            run.store.delete(journal.path(record.key))
+            for output in record.outputs.values():
+                run.store.delete(output.path)

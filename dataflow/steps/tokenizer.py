@@ -1,0 +1,71 @@
+"""``tokenizer``: the tokenizer of a run, given or trained, as an artefact in the run folder."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dataflow.journal import Record
+from dataflow.shards import read_content_shard
+from dataflow.tasks import Step, StepContext
+from dataflow.tokenizer import Tokenizer, train
+
+
+def _sample(context: StepContext, limit: int) -> Iterator[str]:
+    """Texts of the train shards, shard after shard, until ``limit`` bytes are drawn.
+
+    Shards are in hash order already, so their beginning is a random sample of the corpus.
+    """
+    drawn = 0
+    for record in context.inputs("train"):
+        with context.store.open(record.outputs["shard"].path) as stream:
+            for document in read_content_shard(stream, record.name):
+                if drawn >= limit:
+                    return
+                drawn += len(document.text)
+                yield document.text.decode()
+
+
+def run(context: StepContext) -> dict[str, Any]:
+    """Write the artefact's two files under ``tokenizer/HASH/``."""
+    if context.params["train"] is not None:
+        wanted = context.params["train"]
+        tokenizer = train(_sample(context, wanted["sample_bytes"]), wanted["vocab_size"])
+    else:
+        tokenizer = Tokenizer.load(context.local["path"])
+        tokenizer.require(context.params["hash"], context.local["path"])
+    tokenizer.save(context.scratch)
+    for role, name in (("tokenizer", "tokenizer.json"), ("card", "leyden.json")):
+        path = f"tokenizer/{tokenizer.hash}/{name}"
+        with context.create(role, path, kind="tokenizer") as sink:
+            sink.write((context.scratch / name).read_bytes())
+    return {
+        "hash": tokenizer.hash,
+        "vocab_size": tokenizer.vocab_size,
+        "backend": tokenizer.backend,
+        "specials": tokenizer.specials,
+    }
+
+
+def open_tokenizer(context: StepContext, record: Record) -> Tokenizer:
+    """The tokenizer of a ``tokenizer`` record; one load a process."""
+    for role, name in (("tokenizer", "tokenizer.json"), ("card", "leyden.json")):
+        target = context.scratch / name
+        target.write_bytes(context.store.read(record.outputs[role].path))
+    return _load(str(record.stats["hash"]), str(context.scratch))
+
+
+@functools.lru_cache(maxsize=2)
+def _load(digest: str, folder: str) -> Tokenizer:
+    tokenizer = Tokenizer.load(Path(folder))
+    tokenizer.require(digest, folder)
+    return tokenizer
+
+
+STEP = Step(
+    "tokenizer",
+    run,
+    code=("dataflow/steps/tokenizer.py", "dataflow/tokenizer", "dataflow/shards"),
+)

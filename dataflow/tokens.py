@@ -1,0 +1,71 @@
+"""The tasks that give a corpus its tokens: the tokenizer, and one token shard per content shard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from dataflow.graph import ShardTasks, package_versions
+from dataflow.recipe import Recipe
+from dataflow.steps.split import NAMES, TRAIN
+from dataflow.tasks import Task
+from dataflow.tokenizer import Tokenizer
+
+PACKAGES = ("tiktoken", "tokenizers")
+
+
+def use_tokenizer(path: str | Path) -> Task:
+    """The task that takes a given tokenizer into the run folder."""
+    digest = Tokenizer.load(path).hash
+    return Task(
+        "tokenizer", "tokenizer", {"train": None, "hash": digest}, local={"path": str(path)}
+    )
+
+
+def tokenizer_task(recipe: Recipe, packs: Sequence[Task]) -> Task:
+    """The tokenizer that the recipe names, or the training of one on the train shards."""
+    wanted = recipe.tokenizer
+    if wanted.train is None:
+        assert wanted.use is not None, "the recipe's check lets exactly one through"
+        return use_tokenizer(recipe.resolve(wanted.use))
+    train = tuple(task for task in packs if task.params["split"] == TRAIN)
+    params: dict[str, Any] = {
+        "train": wanted.train.model_dump(),
+        "packages": package_versions(PACKAGES),
+    }
+    work = min(wanted.train.sample_bytes, sum(task.work_bytes for task in train))
+    return Task("tokenizer", "tokenizer", params, {"train": train}, work_bytes=work)
+
+
+def tokenize_task(
+    name: str, split: str, tokenizer: Task, inputs: dict[str, tuple[Task, ...]], work_bytes: int
+) -> Task:
+    """``tokenize`` for one shard; ``inputs`` has ``content``, and ``index`` for a built run."""
+    return Task(
+        "tokenize",
+        name,
+        {"split": split, "packages": package_versions(PACKAGES)},
+        {"tokenizer": (tokenizer,), **inputs},
+        work_bytes=work_bytes,
+    )
+
+
+def token_tasks(recipe: Recipe, packs: Sequence[Task]) -> tuple[list[ShardTasks], Task]:
+    """``tokenize`` for every shard of a build, and the tokenizer's task."""
+    tokenizer = tokenizer_task(recipe, packs)
+    shards = [
+        ShardTasks(
+            pack.name,
+            pack,
+            tokenize_task(
+                pack.name,
+                NAMES[pack.params["split"]],
+                tokenizer,
+                {"content": (pack,)},
+                pack.work_bytes,
+            ),
+        )
+        for pack in packs
+    ]
+    return shards, tokenizer
