@@ -15,6 +15,7 @@ from typing import Any
 
 from dataflow.journal import Record
 from dataflow.recipe import Recipe
+from dataflow.shards import shard_name
 from dataflow.sources.spec import Partition
 from dataflow.steps.split import NAMES
 from dataflow.tasks import Task
@@ -260,7 +261,7 @@ def pack_tasks(
     return [
         Task(
             "pack",
-            f"{NAMES[code]}-{number:06d}",
+            shard_name(NAMES[code], number),
             {
                 "split": code,
                 "shard": number,

@@ -60,7 +60,7 @@ DOCUMENTS = Table(
         offset=pa.int64(),
         captured_at=(pa.timestamp("s", tz="UTC"), True),
         license=pa.string(),
-        rights=pa.list_(pa.string()),
+        rights=pa.list_(pa.field("element", pa.string())),
         parent_id=(ID, True),
         source_digest=ID,
         media_type=pa.string(),

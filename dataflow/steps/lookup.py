@@ -41,8 +41,11 @@ def _keys(column: Any) -> np.ndarray:
     return id_bytes(column).view(">u8").reshape(-1, 2)
 
 
-def _sorted(entries: np.ndarray) -> np.ndarray:
-    return entries[np.lexsort([entries["key"][:, 1], entries["key"][:, 0]])]
+def _sorted(entries: np.ndarray, *fields: str) -> np.ndarray:
+    """Entries in the order of their ``fields``, each a pair of big-endian halves."""
+    # np.lexsort reads big-endian numbers as if they were native: they are converted first.
+    keys = [entries[f][:, half].astype(np.uint64) for f in fields for half in (0, 1)]
+    return entries[np.lexsort(keys[::-1])]
 
 
 def _documents(context: StepContext) -> np.ndarray:
@@ -54,7 +57,7 @@ def _documents(context: StepContext) -> np.ndarray:
         entries["row"] = np.arange(len(keys))
         entries["part"] = entries["part_row"] = ABSENT
         parts.append(entries)
-    entries = _sorted(np.concatenate(parts)) if parts else np.zeros(0, ENTRY)
+    entries = _sorted(np.concatenate(parts), "key") if parts else np.zeros(0, ENTRY)
     same = (entries["key"][1:] == entries["key"][:-1]).all(axis=1)
     if same.any():
         twice = entries["key"][:-1][same][0].astype(">u8").tobytes().hex()
@@ -96,8 +99,7 @@ def _uris(context: StepContext) -> np.ndarray:
             entries["doc"] = ids[rows].view(">u8").reshape(-1, 2)
             parts.append(entries)
     entries = np.concatenate(parts) if parts else np.zeros(0, URI_ENTRY)
-    key, doc = entries["key"], entries["doc"]
-    return entries[np.lexsort([doc[:, 1], doc[:, 0], key[:, 1], key[:, 0]])]
+    return _sorted(entries, "key", "doc")
 
 
 def run(context: StepContext) -> dict[str, Any]:

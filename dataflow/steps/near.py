@@ -65,6 +65,8 @@ STEP = Step(
     run,
     code=(
         "dedup",
+        "kernels/buckets.py",
+        "kernels/hash_sets.py",
         "kernels/leaders.py",
         "kernels/union_find.py",
         "dataflow/steps/near.py",

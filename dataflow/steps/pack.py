@@ -10,8 +10,7 @@ import pyarrow as pa
 from dataflow.exchange import SCHEMA, read_shard
 from dataflow.roots import hex_root, rows_root
 from dataflow.shardroots import content_rows
-from dataflow.shards import order_key, write_content_shard
-from dataflow.steps.columns import id_words
+from dataflow.shards import shard_order, write_content_shard
 from dataflow.steps.split import NAMES
 from dataflow.tasks import Step, StepContext
 
@@ -31,9 +30,7 @@ def run(context: StepContext) -> dict[str, Any]:
     split, shard = context.params["split"], context.params["shard"]
     parts = list(read_shard(context.store, list(context.inputs("settle")), split, shard))
     table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
-    high, low = id_words(table["doc_id"])
-    keys = order_key(table["doc_id"].combine_chunks(), context.params["seed"])
-    table = table.take(pa.array(np.lexsort([low, high, keys])))
+    table = table.take(pa.array(shard_order(table["doc_id"], context.params["seed"])))
     del parts
     path = f"shards/content/{context.name}.tar"
     rows = zip(
@@ -76,6 +73,5 @@ STEP = Step(
         "dataflow/exchange.py",
         "dataflow/shards",
         "dataflow/shardroots.py",
-        "dataflow/steps/columns.py",
     ),
 )

@@ -23,7 +23,7 @@ NAMES = ("train", "heldout")
 """Names of the splits, by code; shards are named after them."""
 
 
-def mix64(values: np.ndarray) -> np.ndarray:
+def _mix64(values: np.ndarray) -> np.ndarray:
     """The finaliser of SplitMix64 (Steele et al. 2014): a bijection of uint64 that spreads bits."""
     mixed = values.astype(np.uint64)
     mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -49,8 +49,8 @@ def assign(
     remembered : int8[n], -1 for documents an earlier run did not know, else their code there
     """
     high, low = id_words(content_id)
-    salt = mix64(np.asarray([seed & (2**64 - 1)], np.uint64))
-    hashed = mix64(mix64(high ^ salt) ^ low)
+    salt = _mix64(np.asarray([seed & (2**64 - 1)], np.uint64))
+    hashed = _mix64(_mix64(high ^ salt) ^ low)
     # The top 53 bits: a float64 holds them exactly, so the comparison is exact.
     own = (hashed >> np.uint64(11)).astype(np.float64) < fraction * 2.0**53
     codes = np.zeros(len(cluster), np.uint8)

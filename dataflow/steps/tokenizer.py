@@ -21,11 +21,13 @@ def _sample(context: StepContext, limit: int) -> Iterator[str]:
     drawn = 0
     for record in context.inputs("train"):
         with context.store.open(record.outputs["shard"].path) as stream:
-            for document in read_content_shard(stream, record.name):
-                if drawn >= limit:
-                    return
-                drawn += len(document.text)
-                yield document.text.decode()
+            for sample in read_content_shard(stream, record.name):
+                for i in range(len(sample)):
+                    if drawn >= limit:
+                        return
+                    text = sample.text(i)
+                    drawn += len(text)
+                    yield text.decode()
 
 
 def run(context: StepContext) -> dict[str, Any]:

@@ -1,0 +1,153 @@
+
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const make = (name, className, ...children) => {
+    const node = document.createElement(name);
+    if (className) node.className = className;
+    node.append(...children.filter((child) => child !== null));
+    return node;
+  };
+  // Everything below reaches the page as text nodes: documents are never markup here.
+  const group = (n) => Number(n).toLocaleString("en");
+
+  const who = (doc, ...extra) => {
+    const name = make("bdi", "uri", doc.u);
+    name.title = doc.d;
+    return make("div", "who", ...extra, name, make("span", "dim", doc.s));
+  };
+  const passage = (pieces) => {
+    const box = make("p", "text");
+    box.dir = "auto";
+    box.tabIndex = 0;
+    for (const [text, marked] of pieces) box.append(marked ? make("mark", "", text) : text);
+    return box;
+  };
+  const sample = (doc) => {
+    const more = doc.o ? make("span", "badge", `fails ${doc.o} more`) : null;
+    return make("div", "sample", who(doc, doc.v ? make("span", "value", doc.v) : null, more), passage(doc.x));
+  };
+  const side = (title, docs, className) =>
+    make("div", className, make("h4", "", title), ...(docs.length ? docs.map(sample) : [make("p", "note", "None.")]));
+
+  const difference = (pair) => {
+    const box = make("p", "text diff");
+    box.dir = "auto";
+    box.tabIndex = 0;
+    for (const [kind, text] of pair.p) {
+      if (kind === "~") box.append(make("span", "skip-words", ` ⋯ ${group(text)} words the same ⋯ `));
+      else if (kind === "-") box.append(make("del", "", text));
+      else if (kind === "+") box.append(make("ins", "", text));
+      else box.append(text);
+    }
+    const note = pair.whole ? "" : " (of the beginning of long texts)";
+    const counts = `${group(pair.minus)} words only in the kept one, ${group(pair.plus)} only in the dropped one${note}`;
+    return make("div", "sample",
+      who(pair.kept, make("span", "badge", "kept")), who(pair.gone, make("span", "badge bad", "dropped")),
+      make("div", "dim", pair.p.some((piece) => piece[0] === "-" || piece[0] === "+") ? counts : "The words are the same."),
+      box);
+  };
+
+  const fill = {
+    rule: (key) => [make("div", "sides",
+      side("Just kept: nearest to the threshold", data.rules[key].kept, "side"),
+      side("Just dropped: nearest to the threshold", data.rules[key].dropped, "side gone"))],
+    cluster: (i) => data.near[i].pairs.map(difference),
+    copies: (i) => [...data.copies[i].of.map((doc) => make("div", "sample", who(doc))), passage(data.copies[i].x)],
+    spans: (name) => data.spans[name].map(sample),
+  };
+  const open = (details) => {
+    const box = details.querySelector(":scope > .samples");
+    if (box && !box.hasChildNodes())
+      for (const [kind, key] of Object.entries(box.dataset)) box.append(...fill[kind](key));
+    const card = details.parentElement;
+    if (card.classList.contains("card")) card.classList.toggle("open", details.open);
+  };
+  for (const details of document.querySelectorAll("details")) {
+    details.addEventListener("toggle", () => open(details));
+    if (details.open) open(details);
+  }
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("#duplicates details, .idle")) details.open = true;
+  });
+  const reveal = () => {
+    let node = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    for (; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
+  };
+  addEventListener("hashchange", reveal);
+  reveal();
+
+  // Theme: as the system has it, light, dark, and round again.
+  const root = document.documentElement;
+  const button = document.getElementById("theme");
+  const themes = ["system", "light", "dark"];
+  let stored = "system";
+  try { stored = localStorage.getItem("leyden-theme") || "system"; } catch { /* A file may have no storage. */ }
+  const show = (theme) => {
+    if (theme === "system") delete root.dataset.theme;
+    else root.dataset.theme = theme;
+    button.textContent = `Theme: ${theme}`;
+    stored = theme;
+  };
+  show(themes.includes(stored) ? stored : "system");
+  button.addEventListener("click", () => {
+    show(themes[(themes.indexOf(stored) + 1) % themes.length]);
+    try { localStorage.setItem("leyden-theme", stored); } catch { /* Then it lasts for this visit. */ }
+  });
+
+  // Tables sort by a heading, by mouse or keyboard.
+  const value = (row, i) => {
+    const cell = row.cells[i];
+    return cell.dataset.sort === undefined ? cell.textContent : cell.dataset.sort;
+  };
+  for (const table of document.querySelectorAll("table.sortable")) {
+    const heads = [...table.tHead.rows[0].cells];
+    heads.forEach((head, i) => {
+      head.tabIndex = 0;
+      const sort = () => {
+        const numeric = head.classList.contains("num") || table.tBodies[0].rows[0].cells[i].classList.contains("with-bar");
+        const first = numeric ? "descending" : "ascending";
+        const other = numeric ? "ascending" : "descending";
+        const order = head.getAttribute("aria-sort") === first ? other : first;
+        for (const each of heads) each.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", order);
+        const sign = order === "ascending" ? 1 : -1;
+        const rows = [...table.tBodies[0].rows].filter((row) => !row.classList.contains("total"));
+        rows.sort((a, b) => {
+          const [x, y] = [value(a, i), value(b, i)];
+          return sign * (numeric ? Number(x) - Number(y) : x.localeCompare(y));
+        });
+        table.tBodies[0].prepend(...rows);
+      };
+      head.addEventListener("click", sort);
+      head.addEventListener("keydown", (event) => {
+        if (event.key === "Enter" || event.key === " ") { event.preventDefault(); sort(); }
+      });
+    });
+  }
+
+  // The sample of the ledger.
+  const input = document.getElementById("filter");
+  const rows = [...document.querySelectorAll(".ledger tbody tr")];
+  input.addEventListener("input", () => {
+    const words = input.value.toLowerCase().split(/\s+/);
+    let matches = 0;
+    for (const row of rows) {
+      const text = row.textContent.toLowerCase();
+      row.hidden = !words.every((word) => text.includes(word));
+      matches += row.hidden ? 0 : 1;
+    }
+    document.getElementById("matches").value = input.value ? `${matches} of ${rows.length}` : "";
+  });
+
+  // The contents follow the reader.
+  const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
+  const watcher = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      for (const link of links.values()) link.removeAttribute("aria-current");
+      links.get(entry.target.id)?.setAttribute("aria-current", "true");
+    }
+  }, { rootMargin: "-20% 0px -70% 0px" });
+  for (const section of document.querySelectorAll("main > section")) watcher.observe(section);
+})();

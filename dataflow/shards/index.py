@@ -1,0 +1,57 @@
+"""The index of a shard: where each document's text and ids lie, and what it is."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from dataflow.shards.errors import ShardError
+from dataflow.tables import INDEX
+
+
+def index_table(
+    documents: pa.Table, content: pa.Table, tokens: pa.Table, *, shard: str, split: str
+) -> pa.Table:
+    """Assemble the index of one shard from three tables with the same rows in shard order.
+
+    Parameters
+    ----------
+    documents : pa.Table
+        ``doc_id``, ``content_id``, ``source``, ``language``, ``license``, ``cluster``; also
+        ``tier`` (else ``unscored``) and ``domain`` (else null).
+    content : pa.Table
+        What `write_content_shard` returned.
+    tokens : pa.Table
+        What `write_token_shard` returned.
+    shard : str
+        The name that both tars share, such as ``train-000000``.
+    split : str
+        ``train`` or ``heldout``.
+
+    Returns
+    -------
+    pa.Table of ``INDEX.schema``
+
+    Raises
+    ------
+    ShardError
+        If the tables do not hold the same documents in the same order.
+    """
+    ids = documents["doc_id"].combine_chunks()
+    for name, table in (("content", content), ("tokens", tokens)):
+        if not table["doc_id"].combine_chunks().equals(ids):
+            raise ShardError(
+                f"{shard}: the {name} table holds other documents, or in another order, "
+                f"({table.num_rows} rows) than the documents table ({len(ids)} rows)"
+            )
+    rows = len(ids)
+    columns = {
+        "shard": pa.repeat(pa.scalar(shard), rows),
+        "split": pa.repeat(pa.scalar(split), rows),
+        "tier": pa.repeat(pa.scalar("unscored"), rows),
+        "domain": pa.nulls(rows, pa.string()),
+    }
+    for table in (content, tokens, documents):
+        columns.update({n: table[n] for n in table.column_names if n in INDEX.schema.names})
+    return pa.table(
+        {field.name: columns[field.name] for field in INDEX.schema}, schema=INDEX.schema
+    )

@@ -1,0 +1,146 @@
+"""Bytes to text: encodings are found, never assumed.
+
+In this order: a byte-order mark; strict UTF-8, because text of another encoding is almost never
+valid UTF-8 while pages often declare another one wrongly; the declared encoding where every byte
+decodes; uchardet (through resiliparse) and charset-normalizer on at most 128 KiB; UTF-8 with few
+damaged places, each replaced by U+FFFD and counted. What is found must decode the whole text
+without an error. Labels mean what browsers make of them (WHATWG Encoding Standard, section 4.2:
+``iso-8859-1`` is windows-1252, ``gb2312`` is gb18030).
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import NamedTuple
+
+from charset_normalizer import from_bytes
+from resiliparse.parse.encoding import detect_encoding, map_encoding_to_html5
+
+from dataflow.sources.refusal import Refusal
+
+SAMPLE_BYTES = 1 << 17
+"""What detectors look at: half from each end."""
+MAX_DAMAGE = 1000
+"""UTF-8 may have one undecodable place in so many bytes."""
+MAX_NULS = 1000
+"""More than one NUL in so many bytes is binary data; a stray one is kept in the text."""
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_SEVEN_BIT = re.compile(rb"\x1b[$(]|~\{")
+_META = re.compile(
+    rb"<meta\b[^>]{0,400}?charset\s*=\s*[\"']?\s*([A-Za-z0-9_.:-]+)|"
+    rb"<\?xml\b[^>]{0,200}?encoding\s*=\s*[\"']([A-Za-z0-9_.:-]+)",
+    re.IGNORECASE,
+)
+_DOS = re.compile(r"^(cp(4|7|8)\d\d|hp_roman8|mac_.*|ptcp154|cp1006|cp1125|kz1048|cp1258)$")
+"""Encodings that statistics like to find and that hardly any document of the web era is in."""
+
+
+class Decoded(NamedTuple):
+    """Text, the Python name of its encoding, and how many places were damaged."""
+
+    text: str
+    encoding: str
+    damaged: int = 0
+
+
+def decode(data: bytes, declared: str | None = None) -> Decoded:
+    """Decode ``data``.
+
+    Raises
+    ------
+    Refusal
+        ``binary`` for bytes that are no text, ``encoding`` where no encoding fits.
+    """
+    for bom, name in _BOMS:
+        if data.startswith(bom):
+            try:
+                return Decoded(data[len(bom) :].decode(name), name)
+            except UnicodeDecodeError:
+                break
+    check_binary(data)
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        return _decode_other(data, declared)
+    if data.isascii() and _SEVEN_BIT.search(data):
+        seven = detect_encoding(data, html5_compatible=False) or ""
+        if re.match(r"iso-?2022|hz", seven, re.IGNORECASE) and (found := _strict(data, seven)):
+            return found
+    return Decoded(text, "utf-8")
+
+
+def check_binary(data: bytes) -> None:
+    """Refuse bytes with more than a stray NUL (text in UTF-16 without a mark is refused too)."""
+    nuls = data.count(b"\0")
+    if nuls * MAX_NULS > max(len(data), MAX_NULS):
+        raise Refusal("binary", f"{nuls} NUL bytes in {len(data)}")
+
+
+def declared_in_html(data: bytes) -> str | None:
+    """The encoding that a page's ``<meta>`` or XML declaration names in its first 4 KiB."""
+    match = _META.search(data, 0, 4096)
+    if match is None:
+        return None
+    return (match[1] or match[2]).decode("ascii")
+
+
+def _strict(data: bytes, name: str) -> Decoded | None:
+    label = map_encoding_to_html5(name, fallback_utf8=False) or name
+    try:
+        name = codecs.lookup(label).name
+        text = data.decode(name)
+    except (LookupError, UnicodeError):
+        return None
+    if not isinstance(text, str) or _controls(text) * 200 > len(text):
+        return None
+    return Decoded(text, name)
+
+
+_C1 = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+
+
+def _controls(text: str) -> int:
+    return len(_C1.findall(text, 0, SAMPLE_BYTES))
+
+
+def _decode_other(data: bytes, declared: str | None) -> Decoded:
+    if declared and (found := _strict(data, declared)):
+        return found
+    lenient = data.decode("utf-8", "replace")
+    damaged = lenient.count("\ufffd")
+    if damaged * MAX_DAMAGE <= len(data) and damaged < sum(map(str.isalpha, lenient[:4096])):
+        return Decoded(lenient, "utf-8", damaged)
+    for name in _guesses(data):
+        if found := _strict(data, name):
+            return found
+    raise Refusal("encoding", f"{len(data)} bytes are in no encoding that could be found")
+
+
+def _guesses(data: bytes) -> list[str]:
+    half = SAMPLE_BYTES // 2
+    sample = data if len(data) <= SAMPLE_BYTES else data[:half] + data[-half:]
+    names: list[str] = []
+    found = detect_encoding(data, max_len=SAMPLE_BYTES, html5_compatible=False)
+    if found and not _DOS.match(codecs_name(found)):
+        names.append(found)
+    if not names:
+        match = from_bytes(sample).best()
+        if match is not None and not _DOS.match(match.encoding):
+            names.append(match.encoding)
+    return [*names, "cp1252"]
+
+
+def codecs_name(label: str) -> str:
+    """Python's name of an encoding, or the label in lower case."""
+    try:
+        return codecs.lookup(label).name.replace("-", "_")
+    except LookupError:
+        return label.lower()

@@ -1,0 +1,93 @@
+"""Main content of HTML, through resiliparse or trafilatura, within a counted work budget."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from resiliparse.extract.html2text import extract_plain_text
+from resiliparse.parse.html import HTMLTree
+
+from dataflow.sources import rights
+from dataflow.sources.encodings import check_binary, declared_in_html, decode
+from dataflow.sources.refusal import Refusal
+from dataflow.sources.spec import SourceSpec
+from kernels.html import measure
+
+_FEW_TAGS = 2000
+"""A page with fewer ``<`` cannot exceed what the scan guards against, and is not scanned."""
+
+
+class Extracted(NamedTuple):
+    """Text of a page with what the page says of itself."""
+
+    text: str
+    encoding: str
+    rights: set[str]
+    license: str | None
+    damaged: int
+
+
+def extract(html: bytes, charset: str | None, spec: SourceSpec) -> Extracted:
+    """The main content of a page. ``charset`` is what the transport declared.
+
+    Raises
+    ------
+    Refusal
+        ``work-budget``, ``encoding``, ``binary``, ``extraction-failed`` or ``no-text``.
+    """
+    check_budget(html, spec)
+    tree, encoding, damaged = _parse(html, charset)
+    marks, license_id = rights.of_page(tree, html)
+    text = _main_content(tree, spec.html)
+    if not text or text.isspace():
+        raise Refusal("no-text", "no main content")
+    return Extracted(text, encoding, marks, license_id, damaged)
+
+
+def check_budget(html: bytes, spec: SourceSpec) -> None:
+    """Refuse a page whose size, tags, nesting or re-opened elements pass the spec's limits."""
+    limits = spec.limits
+    if len(html) > limits.max_html_bytes:
+        raise Refusal("work-budget", f"{len(html)} bytes, limit {limits.max_html_bytes}")
+    found = measure(html, limits.max_html_depth)
+    for name, value, limit in (
+        ("open elements", found.depth, limits.max_html_depth),
+        ("tags", found.tags, limits.max_html_tags),
+        ("depths summed", found.depth_sum, limits.max_html_work),
+        ("elements opened again", found.reopened, limits.max_html_reopened),
+    ):
+        if value > limit:
+            raise Refusal("work-budget", f"{name}: over {limit}")
+
+
+def _parse(html: bytes, charset: str | None) -> tuple[Any, str, int]:
+    """Parse UTF-8 without a detour through a Python string, which most pages are."""
+    if b"\0" in html:
+        check_binary(html)
+    if b"\x1b" not in html and b"~{" not in html[:4096]:
+        try:
+            clean = html.removeprefix(b"\xef\xbb\xbf")
+            return HTMLTree.parse_from_bytes(clean, "utf-8", "strict"), "utf-8", 0
+        except UnicodeDecodeError:
+            pass
+    decoded = decode(html, charset or declared_in_html(html))
+    return HTMLTree.parse(decoded.text), decoded.encoding, decoded.damaged
+
+
+def _main_content(tree: Any, extractor: str) -> str:
+    if extractor == "resiliparse":
+        text: str = extract_plain_text(
+            tree, main_content=True, alt_texts=False, comments=False, links=False
+        )
+        return text
+    return _trafilatura(str(tree))
+
+
+def _trafilatura(html: str) -> str:
+    import trafilatura  # noqa: PLC0415 (two seconds of imports, for those who choose it)
+
+    try:
+        text = trafilatura.extract(html, include_comments=False, include_tables=True)
+    except (RecursionError, ValueError, AttributeError, TypeError, IndexError) as error:
+        raise Refusal("extraction-failed", f"trafilatura: {type(error).__name__}") from None
+    return text or ""

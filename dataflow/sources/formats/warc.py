@@ -1,0 +1,115 @@
+"""WARC, WET and ARC archives: through fastwarc while all is well, carefully from the first damage.
+
+Documents are the payloads of ``response``, ``resource`` and ``conversion`` records; ``revisit`` and
+``continuation`` records are unreadable rows; the others describe the crawl and are none.
+Offsets are where a record starts in the stored file. A record that shares a compressed member with
+one before it has no place of its own there: its offset is ``SHARED`` plus its ordinal in the file.
+Format: WARC 1.1 (ISO 28500:2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from fastwarc.warc import ArchiveIterator
+
+from dataflow.sources.formats import arc
+from dataflow.sources.formats.frames import SHARED, Damage, frames
+from dataflow.sources.formats.payload import Stored, outcome_of
+from dataflow.sources.formats.rows import seconds
+from dataflow.sources.http import media_type_of
+from dataflow.sources.opened import Opened
+from dataflow.sources.refusal import Refusal
+from dataflow.sources.spec import Outcome, Outcomes
+
+_DOCUMENTS = frozenset({"response", "resource", "conversion"})
+_REFUSED = {"revisit": "revisit", "continuation": "segmented"}
+
+
+class _Place(NamedTuple):
+    """How far the quick reader came: the last member's start, records of it done, all done."""
+
+    start: int
+    in_member: int
+    ordinal: int
+
+
+def read(opened: Opened) -> Outcomes:
+    """An outcome for each document record and for each damaged place."""
+    if opened.item.size == 0:
+        raise Refusal("empty")
+    if opened.head(9) == b"filedesc:":
+        yield from arc.read(opened)
+        return
+    place = yield from _read_quickly(opened)
+    if place is None:
+        return
+    if opened.compression not in (None, "gzip") or not opened.raw.seekable():
+        refusal = Refusal("corrupt", f"{opened.compression or 'archive'} data end or do not decode")
+        yield opened.unreadable(SHARED + place.ordinal, refusal)
+        return
+    for found in frames(opened, place.start, place.in_member, place.ordinal):
+        if isinstance(found, Damage):
+            yield opened.unreadable(found.offset, found.refusal)
+        elif (outcome := _outcome(opened, found.offset, found.headers, found.block)) is not None:
+            yield outcome
+
+
+def _read_quickly(opened: Opened) -> Iterator[Outcome]:
+    """Read with fastwarc; return where to go on carefully, or None at a clean end."""
+    limit = opened.spec.limits.max_record_bytes
+    last, in_member, ordinal = 0, 0, 0
+    opened.raw.seek(0)
+    try:
+        for record in ArchiveIterator(opened.raw, parse_http=False):
+            start = record.stream_pos
+            if start != last:
+                last, in_member = start, 0
+            offset = start if in_member == 0 else SHARED + ordinal
+            headers = record.headers
+            declared = headers.get("Content-Length")
+            if declared is None or not declared.isdecimal() or record.content_length != int(declared):
+                break
+            if record.content_length > limit:
+                yield opened.unreadable(offset, _too_large(declared, limit))
+            else:
+                block = record.reader.read()
+                if len(block) != record.content_length:
+                    break
+                if (outcome := _outcome(opened, offset, headers, block)) is not None:
+                    yield outcome
+            in_member += 1
+            ordinal += 1
+        else:
+            return None
+    except OSError:
+        pass  # the careful reader finds the place again, and says what is wrong with it
+    return _Place(last, in_member, ordinal)
+
+
+def _too_large(declared: str, limit: int) -> Refusal:
+    return Refusal("record-too-large", f"{declared} bytes, limit {limit}")
+
+
+def _outcome(
+    opened: Opened, offset: int, headers: Mapping[str, str], block: bytes
+) -> Outcome | None:
+    kind = headers.get("WARC-Type", "").lower()
+    if kind in _REFUSED:
+        detail = headers.get("WARC-Refers-To", "") or headers.get("WARC-Segment-Origin-ID", "")
+        return opened.unreadable(offset, Refusal(_REFUSED[kind], detail))
+    if kind not in _DOCUMENTS:
+        return None
+    content_type = headers.get("Content-Type", "")
+    stored = Stored(
+        offset=offset,
+        block=block,
+        is_http=media_type_of(content_type) == "application/http",
+        content_type=content_type,
+        url=headers.get("WARC-Target-URI", "").strip("<>"),
+        record_id=headers.get("WARC-Record-ID", "").strip("<>"),
+        captured_at=seconds(headers.get("WARC-Date", "")),
+        cut=bool(headers.get("WARC-Truncated", "")),
+    )
+    return outcome_of(opened, stored)

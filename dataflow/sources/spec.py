@@ -1,0 +1,266 @@
+"""What a source is, what it is cut into, and what reading it gives: the types of this folder.
+
+Everything here is frozen and survives a trip through JSON, because plans are stored in the journal
+and specs are sent to workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+import orjson
+import xxhash
+
+KINDS = ("files", "distributions", "stdlib")
+"""Where a source's bytes may lie: each has a module in ``dataflow.sources.locations``."""
+
+HTML_EXTRACTORS = ("resiliparse", "trafilatura")
+
+OUT_OF_SCOPE = frozenset(
+    {"directory-link", "empty", "http-status", "media-type", "no-text", "revisit"}
+)
+"""Reasons that are no fault of the data: they count as unreadable, not against the error budget."""
+
+
+class PlanError(ValueError):
+    """A source cannot be planned: the message names the source, the path and what to do."""
+
+
+class SourceError(RuntimeError):
+    """A partition cannot be read for a reason that concerns the whole run, not one record."""
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which columns of JSONL, Parquet and Arrow rows mean what; dots reach into nested objects.
+
+    ``text`` is required in every row. The others are used where a row has them: ``license`` and
+    ``captured_at`` (ISO 8601 string, timestamp, or epoch seconds) fill the documents' columns,
+    ``id``, ``url`` and each name in ``metadata`` go to the documents' metadata.
+    """
+
+    text: str = "text"
+    id: str | None = None
+    url: str | None = None
+    license: str | None = None
+    captured_at: str | None = None
+    metadata: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Keep files, ordered by the hash of their content mixed with ``seed``, up to ``bytes``."""
+
+    bytes: int
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Work budgets, in counted units so that a slow machine reads the same as a fast one."""
+
+    max_record_bytes: int = 256 << 20
+    """One record (line, HTTP body, file) after decompression."""
+    max_expansion: int = 200
+    """Decompressed bytes of a file per compressed byte, beyond the first ``max_record_bytes``."""
+    max_html_bytes: int = 64 << 20
+    max_html_tags: int = 2_000_000
+    max_html_depth: int = 512
+    """Elements open at once, counted before parsing; browsers stop at 512 too."""
+    max_html_work: int = 50_000_000
+    """Sum over elements of how deep they lie: what main-content extraction takes time for."""
+    max_html_reopened: int = 2_000_000
+    """Elements that the parser would make by opening unclosed formatting again."""
+    max_pdf_pages: int = 20_000
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """One source of a recipe.
+
+    Attributes
+    ----------
+    name: the source's name; part of every ``doc_id``.
+    kind: one of ``KINDS``.
+    paths: globs, files, folders or URIs (``files`` only). Relative ones start at ``base``.
+    distributions: names of installed distributions (``distributions`` only).
+    format: a name of ``dataflow.sources.formats.FORMATS``, or ``auto`` (by suffix, then content).
+    include, exclude: globs over the source-relative uri; ``**`` crosses folders.
+    license: SPDX id for records that do not carry one of their own.
+    storage: options of remote storage: ``endpoint_url``, ``region``, ``anonymous``. Credentials
+        come from the environment, never from a recipe.
+    """
+
+    name: str
+    kind: str = "files"
+    paths: tuple[str, ...] = ()
+    distributions: tuple[str, ...] = ()
+    format: str = "auto"
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    fields: Fields = field(default_factory=Fields)
+    sample: Sample | None = None
+    license: str = "unknown"
+    html: str = "resiliparse"
+    limits: Limits = field(default_factory=Limits)
+    storage: Mapping[str, str | bool] = field(default_factory=dict)
+    base: str = "."
+
+    def to_json(self) -> dict[str, Any]:
+        """The spec as plain JSON values."""
+        plain: dict[str, Any] = orjson.loads(orjson.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        values = dict(plain)
+        for name in ("paths", "distributions", "include", "exclude"):
+            values[name] = tuple(values.get(name, ()))
+        mapped = dict(values.get("fields") or {})
+        mapped["metadata"] = tuple(mapped.get("metadata", ()))
+        values["fields"] = Fields(**mapped)
+        values["limits"] = Limits(**(values.get("limits") or {}))
+        sample = values.get("sample")
+        values["sample"] = Sample(**sample) if sample is not None else None
+        return cls(**values)
+
+    def reading(self) -> dict[str, Any]:
+        """The part of the spec that shapes what ``read`` yields for a given partition.
+
+        It goes into the key of the read step; places, samples and credentials stay outside.
+        """
+        plain = self.to_json()
+        return {k: plain[k] for k in ("name", "format", "fields", "license", "html", "limits")}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file, or a range of one, to read.
+
+    Attributes
+    ----------
+    uri: source-relative, never a machine path; the same on every machine.
+    locator: where it lies here: a local path or a URI with its scheme.
+    format: the reader, resolved (``auto`` where only the content can tell).
+    size: bytes of the whole file as stored (-1 unknown).
+    start, end: the part to read, in the reader's unit: bytes, or row groups of Parquet
+        (end -1: to the end of the file).
+    fingerprint: what changes when the content does: a digest where one is known, else size and
+        modification time, or the ETag.
+    license: SPDX id that the location knows for the file, else empty.
+    reason, detail: set where planning already found the file unreadable; ``read`` passes it on.
+    share: stored bytes that a part of a file covers (-1: all of them).
+    """
+
+    uri: str
+    locator: str
+    format: str
+    size: int
+    start: int = 0
+    end: int = -1
+    fingerprint: str = ""
+    license: str = ""
+    reason: str = ""
+    detail: str = ""
+    share: int = -1
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Items that are read together, by one task, into one documents file."""
+
+    source: str
+    index: int
+    items: tuple[Item, ...]
+
+    @property
+    def name(self) -> str:
+        """``{source}-{index:05d}``, the name of the partition's files in the run folder."""
+        return f"{self.source}-{self.index:05d}"
+
+    @property
+    def bytes(self) -> int:
+        """Stored bytes the partition covers (an estimate for row groups)."""
+        return sum(item_bytes(item) for item in self.items)
+
+    @property
+    def fingerprint(self) -> str:
+        """32 hex digits over all items, without locators: an input key for the read step."""
+        digest = xxhash.xxh3_128()
+        for item in self.items:
+            row = [item.uri, item.format, item.start, item.end, item.fingerprint, item.license]
+            digest.update(orjson.dumps([*row, item.reason, item.detail]))
+        return digest.hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The partition as plain JSON values."""
+        plain: dict[str, Any] = orjson.loads(orjson.dumps(asdict(self)))
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Self:
+        """The inverse of ``to_json``."""
+        items = tuple(Item(**item) for item in plain["items"])
+        return cls(plain["source"], plain["index"], items)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One document as read.
+
+    Attributes
+    ----------
+    uri: the item's uri (a page's own address is ``metadata["url"]``: addresses repeat).
+    offset: absolute in the file, whatever the partitioning: the byte offset of the record in an
+        archive or of the line in decompressed JSONL, the row number in a table, else 0.
+    text: valid Unicode, never empty.
+    digest: 16 bytes, XXH3-128 of the record's raw bytes.
+    captured_at: seconds since the epoch where the source says when it was captured.
+    license: SPDX id or expression, or ``unknown``.
+    rights: sorted marks, ``robots:noai``, ``tdm:reservation`` and the like.
+    parent: (uri, offset) of the record this one is a part of.
+    """
+
+    uri: str
+    offset: int
+    text: str
+    digest: bytes
+    media_type: str
+    license: str = "unknown"
+    rights: tuple[str, ...] = ()
+    captured_at: int | None = None
+    encoding: str | None = None
+    metadata: dict[str, Any] | None = None
+    parent: tuple[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """One record, or the rest of a file, that was seen and gave no text."""
+
+    uri: str
+    offset: int
+    reason: str
+    detail: str = ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether the row counts against ``max_bad_fraction``."""
+        return self.reason not in OUT_OF_SCOPE
+
+
+Outcome = Record | Unreadable
+Outcomes = Iterator[Outcome]
+
+
+def item_bytes(item: Item) -> int:
+    """Stored bytes an item covers."""
+    return max(item.size if item.share < 0 else item.share, 0)
+
+
+def field_names(cls: type[Fields] | type[Limits] | type[Sample]) -> Sequence[str]:
+    """Names a recipe may use in the respective mapping."""
+    return [f.name for f in fields(cls)]
