@@ -6,7 +6,6 @@ back what the recipe says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,15 @@ import orjson
 from dataflow.build import KEYS_FILE
 from dataflow.executor import make_executor
 from dataflow.finish import publish
-from dataflow.journal import Journal, Record
+from dataflow.journal import Journal
 from dataflow.locks import only_builder, scratch_folder
 from dataflow.progress import Progress
 from dataflow.reporting import report_run
 from dataflow.run import Run, ShardRecords
 from dataflow.runner import Runner
 from dataflow.store import Store
-from dataflow.tasks import Task
+from dataflow.tasks import Task, finished
 from dataflow.tokens import tokenize_task, use_tokenizer
-
-
-@dataclass(frozen=True)
-class _Finished(Task):
-    """A task known by its record only: it is done, and is never run."""
-
-    record: Record = field(kw_only=True)
-
-    @property
-    def key(self) -> str:
-        return self.record.key
 
 
 def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict[str, Any]:
@@ -59,8 +47,8 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
             shard.pack.stats["split"],
             use,
             {
-                "content": (_known(shard.pack),),
-                "index": (_known(shard.tokenize),),
+                "content": (finished(shard.pack),),
+                "index": (finished(shard.tokenize),),
             },
             shard.pack.stats["text_bytes"],
         )
@@ -94,10 +82,6 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
         "logical_root": header["logical_root"],
         "file_root": header["file_root"],
     }
-
-
-def _known(record: Record) -> _Finished:
-    return _Finished(record.step, record.name, record=record)
 
 
 def _remember(store: Store, tasks: list[Task]) -> None:

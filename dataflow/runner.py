@@ -9,7 +9,7 @@ from dataflow.executor import Executor
 from dataflow.journal import Journal, Record
 from dataflow.progress import Progress
 from dataflow.store import Store
-from dataflow.tasks import STEP_MODULES, Job, Task
+from dataflow.tasks import STEP_MODULES, FinishedTask, Job, Task
 
 
 @dataclass
@@ -94,6 +94,9 @@ class Runner:
             """Whether the task needs no running; ``temporary``: its temporary outputs count."""
             if task.key in order:
                 return False
+            if isinstance(task, FinishedTask):
+                self.records[task.key] = task.record
+                return True
             if checked.get(task.key, False) or (task.key in checked and not temporary):
                 return True
             fresh = task.key not in self.records

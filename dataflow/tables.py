@@ -58,7 +58,7 @@ DOCUMENTS = Table(
         source=pa.string(),
         uri=pa.string(),
         offset=pa.int64(),
-        captured_at=(pa.timestamp("s", tz="UTC"), True),
+        captured_at=(pa.timestamp("ms", tz="UTC"), True),
         license=pa.string(),
         rights=pa.list_(pa.field("element", pa.string())),
         parent_id=(ID, True),

@@ -98,6 +98,22 @@ class Task:
         return isinstance(other, Task) and self.key == other.key
 
 
+@dataclass(frozen=True, eq=False)
+class FinishedTask(Task):
+    """A task of an earlier build, known by its record only: an input, never run again."""
+
+    record: Record = field(kw_only=True)
+
+    @property
+    def key(self) -> str:  # type: ignore[override]
+        return self.record.key
+
+
+def finished(record: Record) -> FinishedTask:
+    """The finished task that left ``record``."""
+    return FinishedTask(record.step, record.name, record=record)
+
+
 @dataclass(frozen=True)
 class Job:
     """What travels to a worker: a task's key and parameters and its inputs' records. No text."""

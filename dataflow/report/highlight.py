@@ -21,7 +21,7 @@ EXCERPT = 520
 MAX_SPANS = 400
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-_LINE = re.compile(r"[^\n]*\S[^\n]*")
+_LINE = re.compile(r"\S[^\n]*")
 _PARAGRAPH = re.compile(r"(?:[^\n]*\S[^\n]*\n?)+")
 _TERMINAL = tuple(".?!。？！…\"'”’»)]")
 

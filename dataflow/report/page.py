@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import resources
 from string import Template
+from typing import Any
 
 from dataflow.report.collect import Tally, collect
 from dataflow.report.inputs import ReportInputs
@@ -14,7 +16,7 @@ from dataflow.report.markup import Safe, join, json_block, render, tag
 from dataflow.report.numbers import compact, count, duration, exact, percent, size
 from dataflow.report.samples import Samples, clip, take_samples
 from dataflow.report.sections.corpus import corpus_section
-from dataflow.report.sections.cost import cost_section
+from dataflow.report.sections.cost import cost_section, in_one_go
 from dataflow.report.sections.duplicates import duplicates_section
 from dataflow.report.sections.flow import (
     WIPED_OUT,
@@ -106,7 +108,7 @@ def _header(tally: Tally, inputs: ReportInputs) -> Safe:
             percent(whole.dropped("dedup").documents, whole.read.documents),
             "of documents repeat others",
         ),
-        (duration(float(summary.get("wall_seconds") or 0)), "from sources to shards"),
+        _time(summary),
     ]
     name = clip(str(summary.get("name") or lock.get("name") or "corpus"), 80)
     description = clip(str(lock.get("description") or ""), 400)
@@ -131,6 +133,14 @@ def _header(tally: Tally, inputs: ReportInputs) -> Safe:
         ),
         class_="masthead",
     )
+
+
+def _time(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """How long it took: by the clock, or in core time where a resumed build ran a part only."""
+    if in_one_go(summary):
+        return duration(float(summary.get("wall_seconds") or 0)), "from sources to shards"
+    seconds = sum(float(step.get("seconds") or 0) for step in summary.get("steps") or [])
+    return duration(seconds), "of core time, sources to shards"
 
 
 def _pair(name: str, value: str) -> Safe:

@@ -72,7 +72,7 @@ def take_samples(inputs: ReportInputs, tally: Tally, shown: list[tuple[str, Rule
         rules=_fitted({key: _borderline(rule, documents, side) for key, rule in shown}, side),
         near=[_compared(cluster, documents, survivors) for cluster in near],
         copies=[_copies(cluster, documents) for cluster in copies],
-        spans={name: _cut(totals, documents) for name, totals in sorted(tally.spans.items())},
+        spans={clip(name): _cut(t, documents) for name, t in sorted(tally.spans.items())},
         ledger=[_ledger_row(group, pick, documents) for group, pick in ledger],
     )
 

@@ -14,6 +14,9 @@ _SCALE = 330.0
 """Height of everything together, before gaps."""
 
 _TOP = 46
+_NAME_BEFORE, _NAME_AFTER = 17, 30
+"""Characters of a name that fit left of the sources, and between two stages."""
+
 _LABEL = 16
 """Height that a label needs."""
 
@@ -159,11 +162,13 @@ def _bar(node: _Node, kind: str) -> Safe:
 
 def _text(node: _Node, name: str, value: str, *, before: bool) -> Safe:
     x = node.x - 8 if before else node.x + _BAR + 8
-    shown = name if len(name) <= 30 else name[:29] + "…"
+    room = _NAME_BEFORE if before else _NAME_AFTER
+    shown = name if len(name) <= room else name[: room - 1] + "…"
     return tag(
         "text",
         shown,
         tag("tspan", f"  {value}", class_="value"),
+        tag("title", name) if shown != name else None,
         class_="node end" if before else "node",
         x=x,
         y=node.y + node.height / 2 + 4,

@@ -107,8 +107,11 @@ def nice(width: float) -> float:
 def position(mark: Mark, kind: Kind) -> float:
     """Where a threshold line stands between the values it separates.
 
-    An integer at its maximum is still kept, so the line stands after it.
+    What stands exactly on a maximum is still kept, so the line comes after the integer, or after
+    the fine bin of the fraction.
     """
+    if kind == "fraction" and mark.side == "max":
+        return mark.value + 1 / _FRACTION_BINS
     whole = kind == "integer" and mark.value == int(mark.value)
     return mark.value + 1 if whole and mark.side == "max" else mark.value
 

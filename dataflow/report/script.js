@@ -14,7 +14,7 @@
   const who = (doc, ...extra) => {
     const name = make("bdi", "uri", doc.u);
     name.title = doc.d;
-    return make("div", "who", ...extra, name, make("span", "dim", doc.s));
+    return make("div", "who", ...extra, make("span", "dim", doc.s), name);
   };
   const passage = (pieces) => {
     const box = make("p", "text");
@@ -71,7 +71,7 @@
     for (const details of document.querySelectorAll("#duplicates details, .idle")) details.open = true;
   });
   const reveal = () => {
-    let node = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let node = location.hash.length > 1 && document.getElementById(location.hash.slice(1));
     for (; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
   };
   addEventListener("hashchange", reveal);

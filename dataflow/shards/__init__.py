@@ -9,6 +9,7 @@ from dataflow.shards.content import (
     text_at,
     write_content_shard,
 )
+from dataflow.shards.energon import energon_files, find_samples
 from dataflow.shards.errors import ShardError
 from dataflow.shards.index import index_table
 from dataflow.shards.tokens import TokenSample, read_token_shard, tokens_at, write_token_shard
@@ -18,6 +19,8 @@ __all__ = [
     "ContentSample",
     "ShardError",
     "TokenSample",
+    "energon_files",
+    "find_samples",
     "index_table",
     "order_key",
     "read_content_shard",

@@ -7,6 +7,11 @@ import pyarrow as pa
 from dataflow.shards.errors import ShardError
 from dataflow.tables import INDEX
 
+# Each table gives these columns and no others: `documents` may be an index, with older places.
+_DESCRIBED = ("doc_id", "content_id", "source", "language", "license", "cluster", "tier", "domain")
+_PLACED = ("member", "text_offset", "text_bytes")
+_TOKENIZED = ("token_offset", "tokens")
+
 
 def index_table(
     documents: pa.Table, content: pa.Table, tokens: pa.Table, *, shard: str, split: str
@@ -50,8 +55,8 @@ def index_table(
         "tier": pa.repeat(pa.scalar("unscored"), rows),
         "domain": pa.nulls(rows, pa.string()),
     }
-    for table in (content, tokens, documents):
-        columns.update({n: table[n] for n in table.column_names if n in INDEX.schema.names})
+    for table, taken in ((documents, _DESCRIBED), (content, _PLACED), (tokens, _TOKENIZED)):
+        columns.update({name: table[name] for name in taken if name in table.column_names})
     return pa.table(
         {field.name: columns[field.name] for field in INDEX.schema}, schema=INDEX.schema
     )

@@ -20,6 +20,7 @@ MAX_SIZE = 8**11 - 1
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,63}(?:\.[a-z0-9]{1,12}){1,3}")
 """``key.ext`` or ``key.part.ext``: no folder, no dot in front, nothing that a shell minds."""
 
+_NUMBERS = re.compile(rb"([0-7]{11})\x00([0-7]{6})\x00 ")
 _READ_BYTES = 1 << 26
 _ZEROS = bytes(BLOCK)
 
@@ -127,15 +128,38 @@ def read_members(source: Any, where: str) -> Iterator[Member]:
         offset += size + padding
 
 
+def skim_members(source: Any, where: str) -> Iterator[tuple[str, int, int]]:
+    """The name, the header's offset and the whole length of each member, by its headers alone.
+
+    Parameters
+    ----------
+    source : seekable binary file
+
+    Raises
+    ------
+    ShardError
+        As `read_members`, for what headers show.
+    """
+    offset = 0
+    while True:
+        source.seek(offset)
+        block = _read(source, BLOCK, offset, where, "a member header or the end of the archive")
+        if block == _ZEROS:
+            return
+        name, size = _parse(block, offset, where)
+        length = BLOCK + size + -size % BLOCK
+        yield name, offset, length
+        offset += length
+
+
 def _parse(block: bytes, offset: int, where: str) -> tuple[str, int]:
     at = f"{where}: byte {offset}"
     if block[257:263] != b"ustar\0":
         raise ShardError(f"{at}: found {block[257:263]!r}, expected a ustar header")
-    try:
-        stored = int(block[148:156].rstrip(b"\0 "), 8)
-        size = int(block[124:136].rstrip(b"\0 "), 8)
-    except ValueError as error:
-        raise ShardError(f"{at}: damaged header: {error}") from error
+    digits = _NUMBERS.fullmatch(block[124:136] + block[148:156])
+    if digits is None:
+        raise ShardError(f"{at}: damaged header: its size or checksum is not an octal number")
+    size, stored = (int(number, 8) for number in digits.groups())
     if stored != sum(block) - sum(block[148:156]) + 8 * 0x20:
         raise ShardError(f"{at}: damaged header: its checksum does not hold")
     if block[156:157] not in (b"0", b"\0"):
@@ -143,8 +167,6 @@ def _parse(block: bytes, offset: int, where: str) -> tuple[str, int]:
     name = block[:100].rstrip(b"\0").decode("ascii", "replace")
     if block[345:500].strip(b"\0") or NAME.fullmatch(name) is None:
         raise ShardError(f"{at}: found member name {name!r}, expected KEY.ext without any folder")
-    if size < 0:
-        raise ShardError(f"{at}: {name}: negative size")
     return name, size
 
 

@@ -57,7 +57,9 @@ def _documents(context: StepContext) -> np.ndarray:
         entries["row"] = np.arange(len(keys))
         entries["part"] = entries["part_row"] = ABSENT
         parts.append(entries)
-    entries = _sorted(np.concatenate(parts), "key") if parts else np.zeros(0, ENTRY)
+    # Without a dtype, concatenation would turn the big-endian keys into native ones.
+    entries = np.concatenate([np.zeros(0, ENTRY), *parts], dtype=ENTRY)
+    entries = _sorted(entries, "key")
     same = (entries["key"][1:] == entries["key"][:-1]).all(axis=1)
     if same.any():
         twice = entries["key"][:-1][same][0].astype(">u8").tobytes().hex()
@@ -98,7 +100,7 @@ def _uris(context: StepContext) -> np.ndarray:
             entries["key"] = np.frombuffer(b"".join(found), ">u8").reshape(-1, 2)
             entries["doc"] = ids[rows].view(">u8").reshape(-1, 2)
             parts.append(entries)
-    entries = np.concatenate(parts) if parts else np.zeros(0, URI_ENTRY)
+    entries = np.concatenate([np.zeros(0, URI_ENTRY), *parts], dtype=URI_ENTRY)
     return _sorted(entries, "key", "doc")
 
 

@@ -48,7 +48,7 @@ class _DocumentBuffer:
             "source": self.source,
             "uri": record.uri,
             "offset": record.offset,
-            "captured_at": record.captured_at,
+            "captured_at": None if record.captured_at is None else record.captured_at * 1000,
             "license": record.license,
             "rights": list(record.rights),
             "parent_id": doc_id(self.source, *parent) if parent else None,

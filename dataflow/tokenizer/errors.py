@@ -23,7 +23,7 @@ class TokenizerMismatch(TokenizerError):
     def __init__(self, found: str, expected: str, where: str, run: str = "RUN") -> None:
         super().__init__(
             f"{where}: its token ids are of tokenizer {found}, expected {expected}; make the other "
-            f"token set with `python -m dataflow retokenize {run} FOLDER`, where "
+            f"token set with `python -m dataflow retokenize {run} --tokenizer FOLDER`, where "
             f"FOLDER holds tokenizer {expected}"
         )
         self.found = found

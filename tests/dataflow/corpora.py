@@ -11,7 +11,10 @@ import numpy as np
 WORDS = (
     "river stone letter garden window winter copper engine market valley harbour candle bridge "
     "forest mirror planet silver thunder village whisper number station morning kitchen library "
-    "ocean pencil ribbon saddle temple umbrella violin weather yellow anchor basket circle dragon"
+    "ocean pencil ribbon saddle temple umbrella violin weather yellow anchor basket circle dragon "
+    "elephant furnace glacier harvest island jacket kettle ladder meadow needle orchard pillow "
+    "quarrel rabbit shadow tunnel velvet walnut blanket curtain diamond feather guitar hammer "
+    "insect jungle kingdom lantern marble napkin orange parade quiver rocket spider thunder"
 ).split()
 
 
@@ -63,7 +66,7 @@ def write_recipe(
     words: int = 20,
     held_out: float = 0.05,
     bad: float = 0.2,
-    vocabulary: int = 600,
+    vocabulary: int = 512,
 ) -> Path:
     """A recipe over ``write_corpus``'s files in the same folder."""
     recipe = folder / "recipe.yaml"

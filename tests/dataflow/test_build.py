@@ -87,7 +87,7 @@ def test_copies_go_and_their_survivors_stay(run: Run) -> None:
 
 
 def test_the_source_of_higher_priority_survives_a_tie(run: Run) -> None:
-    (copy,) = (story(run, d) for d in find_documents(run, "notes/copy.txt"))
+    (copy,) = (story(run, d) for d in find_documents(run, "copy.txt"))
     assert copy["disposition"]["kept"]
 
 
@@ -229,7 +229,7 @@ def test_a_lost_output_is_made_again(run: Run, corpus: Path, tmp_path: Path) -> 
 def test_retokenize_writes_tokens_only(run: Run, tmp_path: Path) -> None:
     copied = _copy(run, tmp_path)
     generator = np.random.default_rng(1)
-    train([sentence_text(generator, 50) for _ in range(20)], 700, tmp_path / "other")
+    train([sentence_text(generator, 50) for _ in range(20)], 520, tmp_path / "other")
     before = {s.name: s.pack.outputs["shard"].blake3 for s in copied.shards}
     done = retokenize(copied.store, tmp_path / "other")
     after = Run.load(copied.store)
@@ -296,7 +296,7 @@ def test_commands_answer_and_exit_as_documented(
 
     folder = run.store.uri
     assert call("verify", folder, "--json")[0] == 0
-    code, out = call("why", folder, "notes/copy.txt", "--json")
+    code, out = call("why", folder, "copy.txt", "--json")
     assert code == 0
     assert json.loads(out)["found"] == 1
     assert call("why", folder, "nothing", "--json")[0] == 1
@@ -309,7 +309,7 @@ def test_commands_answer_and_exit_as_documented(
     wrong.write_text((corpus / "recipe.yaml").read_text().replace("text.words", "text.wrods"))
     code, out = call("build", str(wrong), "--out", str(tmp_path / "x"), "--json")
     assert code == 2
-    assert json.loads(out)["problems"][0]["nearest"] == "text.words"
+    assert "text.words" in [p["nearest"] for p in json.loads(out)["problems"]]
     assert call("verify", str(tmp_path / "nowhere"))[0] == 1
     with pytest.raises(SystemExit) as stopped:
         main(["build"])

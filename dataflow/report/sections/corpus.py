@@ -97,13 +97,15 @@ def _power(k: int) -> str:
 
 def _tiers(tally: Tally) -> Safe:
     tiers = sorted({tier for _, tier in tally.tiers})
+    several = tiers if len(tiers) > 1 else []
+    only = f" All of it is of tier “{clip(tiers[0], 40)}”." if len(tiers) == 1 else ""
     whole = sum(flow.bytes for flow in tally.tiers.values())
     heads = [
         Column("Source", False),
         Column("Documents"),
         Column("Tokens"),
         Column("Of all", False),
-        *(Column(clip(tier, 30)) for tier in tiers),
+        *(Column(clip(tier, 30)) for tier in several),
         Column("Bytes per token"),
     ]
     rows = []
@@ -117,7 +119,7 @@ def _tiers(tally: Tally) -> Safe:
                 for i, (part, tier) in enumerate(zip(parts, tiers, strict=True))
             ]
         )
-        share = bar(totals.tokens, whole) if len(tiers) < 2 else split
+        share = split if several else bar(totals.tokens, whole)
         rows.append(
             Row(
                 [
@@ -125,17 +127,16 @@ def _tiers(tally: Tally) -> Safe:
                     Cell(count(totals.kept.documents), totals.kept.documents),
                     Cell(count(totals.tokens), totals.tokens),
                     Cell([share, " ", percent(totals.tokens, whole)], totals.tokens, "with-bar"),
-                    *(Cell(count(part), part) for part in parts),
+                    *(Cell(count(part), part) for part in (parts if several else ())),
                     Cell(f"{ratio:.2f}" if ratio else "–", ratio),
                 ]
             )
         )
-    return table(heads, rows, "Tokens of the index by source and quality tier.")
+    return table(heads, rows, f"Tokens of the index by source and quality tier.{only}")
 
 
 def _languages(tally: Tally) -> Safe:
     ordered = sorted(tally.languages.items(), key=lambda i: (-i[1][0].documents, i[0]))
-    most = max((before.documents for _, (before, _) in ordered), default=0)
     rows = []
     for label, (before, after) in ordered[:MAX_ROWS]:
         rows.append(
@@ -144,9 +145,15 @@ def _languages(tally: Tally) -> Safe:
                     Cell(clip(label, 20), label),
                     Cell(count(before.documents), before.documents),
                     Cell(count(after.documents), after.documents),
-                    Cell(_overlay(before.documents, after.documents, most), None, "with-bar"),
-                    Cell(percent(after.documents, before.documents),
-                         after.documents / max(before.documents, 1)),
+                    Cell(
+                        [
+                            bar(after.documents, before.documents),
+                            " ",
+                            percent(after.documents, before.documents),
+                        ],
+                        after.documents / max(before.documents, 1),
+                        "with-bar",
+                    ),
                     Cell(bytes_(after.bytes), after.bytes),
                 ]
             )
@@ -155,25 +162,12 @@ def _languages(tally: Tally) -> Safe:
         Column("Language", False),
         Column("Read"),
         Column("Kept"),
-        Column("", False),
-        Column("Share"),
+        Column("Share kept", False),
         Column("Text"),
     ]
     more = len(ordered) - MAX_ROWS
     tail = f" {more} rarer ones are left out." if more > 0 else ""
     return table(heads, rows, f"Documents by language, before and after.{tail}")
-
-
-def _overlay(before: int, after: int, most: int) -> Safe:
-    return tag(
-        "svg",
-        tag("rect", class_="fill-drop soft", width=100 * before / (most or 1), height=8),
-        tag("rect", class_="fill-kept", width=100 * after / (most or 1), height=8),
-        class_="bar",
-        viewBox="0 0 100 8",
-        preserveAspectRatio="none",
-        aria_hidden="true",
-    )
 
 
 def _shares(totals: dict[str, Flow], name: str, caption: str) -> Safe:
@@ -182,7 +176,7 @@ def _shares(totals: dict[str, Flow], name: str, caption: str) -> Safe:
     rows = [
         Row(
             [
-                Cell(tag("bdi", clip(label, 40)), label),
+                Cell(tag("bdi", clip(label, 40), title=clip(label, 400)), label),
                 Cell(count(flow.documents), flow.documents),
                 Cell(count(flow.bytes), flow.bytes),
                 Cell([bar(flow.bytes, whole), " ", percent(flow.bytes, whole)], flow.bytes,

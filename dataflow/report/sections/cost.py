@@ -23,8 +23,9 @@ def cost_section(tally: Tally, summary: Mapping[str, Any]) -> Safe:
     """Steps with their speeds, memory, and the reckoning."""
     steps = list(summary.get("steps") or [])
     seconds = sum(float(step.get("seconds") or 0) for step in steps)
+    clock = "wall clock" if in_one_go(summary) else "wall clock of the last build"
     facts = [
-        ("wall clock", duration(float(summary.get("wall_seconds") or 0))),
+        (clock, duration(float(summary.get("wall_seconds") or 0))),
         ("core time in steps", duration(seconds)),
         ("workers", compact(int(summary.get("workers") or 0))),
     ]
@@ -43,6 +44,12 @@ def cost_section(tally: Tally, summary: Mapping[str, Any]) -> Safe:
         _steps(steps, seconds),
         _reckoning(tally, seconds, summary),
     )
+
+
+def in_one_go(summary: Mapping[str, Any]) -> bool:
+    """Whether one build ran every task, so that its clock covers them all."""
+    tasks = sum(int(step.get("tasks") or 0) for step in summary.get("steps") or [])
+    return int(summary.get("executed", tasks)) >= tasks
 
 
 def _steps(steps: list[Mapping[str, Any]], seconds: float) -> Safe:
@@ -99,7 +106,7 @@ def _reckoning(tally: Tally, seconds: float, summary: Mapping[str, Any]) -> Safe
     idle = (
         f" In this run the steps filled {percent(min(seconds, busy), busy)} of the time of its "
         "workers; the rest is starting up, waiting and writing the ledger."
-        if busy
+        if busy and in_one_go(summary)
         else ""
     )
     return join(

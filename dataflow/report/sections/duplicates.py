@@ -115,7 +115,7 @@ def _losses(tally: Tally) -> Safe:
         exact_ = totals.drops.get(("dedup", "exact"))
         near = totals.drops.get(("dedup", "near"))
         share = gone.documents / passed if passed else 0.0
-        alarm = share > WIPED_OUT
+        badge = [" ", tag("span", "over half dropped", class_="badge bad")]
         exact_n, near_n = (part.documents if part else 0 for part in (exact_, near))
         rows.append(
             Row(
@@ -123,7 +123,7 @@ def _losses(tally: Tally) -> Safe:
                     Cell(
                         [
                             clip(name, 60),
-                            [" ", tag("span", "wiped out", class_="badge bad")] if alarm else None,
+                            badge if share > WIPED_OUT else None,
                         ],
                         name,
                     ),

@@ -89,8 +89,9 @@ def flow_section(tally: Tally) -> Safe:
 
 
 def _funnel(tally: Tally, metric: _Metric) -> Safe:
-    streams = [_stream(name, totals, tally, metric.key) for name, totals in tally.sources.items()]
-    streams.sort(key=lambda s: (-s.total, s.name))
+    # One order for all measures, so that a source keeps its place and colour.
+    ordered = sorted(tally.sources.items(), key=lambda item: (-item[1].read.documents, item[0]))
+    streams = [_stream(name, totals, tally, metric.key) for name, totals in ordered]
     if len(streams) > STREAMS + 1:
         streams = [*streams[:STREAMS], _joined(streams[STREAMS:])]
     early = _order(streams, lambda s: dict(s.early))
@@ -182,7 +183,7 @@ def _sources(tally: Tally) -> Safe:
         Column("Rules", hint="Dropped by a rule"),
         Column("Duplicates", hint="Dropped as a copy or near copy of a document that is kept"),
         Column("Kept"),
-        Column("Kept", False, hint="Share of the documents read"),
+        Column("Share kept", False, hint="Of the documents read"),
         Column("Text read"),
         Column("Text kept"),
         Column("Tokens"),
@@ -199,7 +200,9 @@ def _sources(tally: Tally) -> Safe:
 def _source_row(name: str, totals: SourceTotals, class_: str = "") -> Row:
     share = dropped_share(totals)
     rules, copies = totals.dropped("decide"), totals.dropped("dedup")
-    alarm = [" ", tag("span", "wiped out", class_="badge bad")] if share > WIPED_OUT else None
+    alarm = None
+    if share > WIPED_OUT and not class_:
+        alarm = [" ", tag("span", "over half dropped", class_="badge bad")]
     if totals.read.documents == 0:
         alarm = [" ", tag("span", "nothing read", class_="badge")]
     return Row(

@@ -52,7 +52,7 @@ def read(opened: Opened) -> Outcomes:
         else:
             found = take(window, offset, Headers(), line.length, limit)
             if not isinstance(found, Damage):
-                if not line.url.startswith(("filedesc:", "dns:")):
+                if not line.url.startswith("filedesc:"):
                     yield outcome_of(opened, _stored(offset, line, found.block))
                 continue
             yield opened.unreadable(offset, found.refusal)

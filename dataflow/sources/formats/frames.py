@@ -73,14 +73,13 @@ def frames(opened: Opened, start: int, skip: int, ordinal: int) -> Iterator[Fram
 
 
 def _next(window: Window, offset: int, limit: int) -> Frame | Damage:
-    header = window.header(MAX_HEADER)
-    if header is None or not header.startswith(_WARC):
-        found = window.peek(20)
-        if window.damage is not None and (header is None or not found):
-            return Damage(offset, window.damage)
-        if header is None and found.startswith(_WARC):
-            return Damage(offset, Refusal("truncated", "the data end inside a record header"))
+    found = window.peek(20)
+    if not found.startswith(_WARC):
         return Damage(offset, Refusal("bad-archive-record", f"expected {_WARC!r}, found {found!r}"))
+    header = window.header(MAX_HEADER)
+    if header is None:
+        ended = window.damage or Refusal("truncated", "the data end inside a record header")
+        return Damage(offset, ended)
     headers = _parse(header)
     length = headers.get("content-length")
     if not length.isdecimal() or len(length) > 15:

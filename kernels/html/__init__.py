@@ -1,0 +1,5 @@
+"""How much work an HTML document would make for a parser, measured without parsing it."""
+
+from kernels.html.nesting import Nesting, measure
+
+__all__ = ["Nesting", "measure"]
