@@ -24,9 +24,13 @@ from dataflow.reporting import report_run
 from dataflow.run import PartitionRecords, Run, ShardRecords
 from dataflow.runner import Runner
 from dataflow.sources.spec import Partition
+from dataflow.steps.split import NAMES
 from dataflow.store import Store
 from dataflow.tasks import Task
-from dataflow.tokens import token_tasks
+from dataflow.tokens import energon_tasks, token_tasks
+
+FIXED_NAMES = ("pack", "tokenize", "energon")
+"""Steps whose outputs have names without a key, so that others find them."""
 
 KEYS_FILE = "journal/keys.json"
 """Keys of all tasks whose outputs may lie in the run folder: what a sweep looks through."""
@@ -118,13 +122,17 @@ class _Build:
         settled = graph.settle_tasks(self.recipe, parts, rows, tasks, counts)
         packs = graph.pack_tasks(self.recipe, settled, counts, kept_bytes)
         shards, tokenizer = token_tasks(self.recipe, packs)
-        wanted = [*settled, *packs, tokenizer, *(shard.tokenize for shard in shards)]
+        tokenized = [shard.tokenize for shard in shards]
+        splits = [NAMES[pack.params["split"]] for pack in packs]
+        energon = energon_tasks(splits, packs, tokenized)
+        wanted = [*settled, *packs, tokenizer, *tokenized, *energon]
         self._expect(wanted)
         self._supersede()
         self._run(wanted)
         lookup = graph.lookup_task(parts, settled, shards)
         self._run([lookup])
-        header, summary = self._finish(parts, settled, shards, tokenizer, lookup, started)
+        outcome = (tokenizer, lookup, *energon)
+        header, summary = self._finish(parts, settled, shards, outcome, started)
         return Built(header, summary, self.runner.executed)
 
     # Before the steps
@@ -179,12 +187,12 @@ class _Build:
     def _supersede(self) -> None:
         """Take back records of shards that this build writes anew under the same file names.
 
-        Shards alone have names without a key, so that brace expansion finds them. Their old
-        records go first: were the build cut short in between, neither would seem to exist.
+        Their old records go first: were the build cut short in between, neither would seem to
+        exist.
         """
         for key in sorted(self.known - self.wanted):
             record = self.journal.get(key)
-            if record is not None and record.step in ("pack", "tokenize"):
+            if record is not None and record.step in FIXED_NAMES:
                 self.store.delete(self.journal.path(key))
                 for output in record.outputs.values():
                     self.store.delete(output.path)
@@ -235,8 +243,7 @@ class _Build:
         parts: Sequence[PartitionTasks],
         settled: Sequence[Task],
         shards: Sequence[ShardTasks],
-        tokenizer: Task,
-        lookup: Task,
+        outcome: Sequence[Task],
         started: float,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         records = self.runner.records
@@ -254,8 +261,7 @@ class _Build:
             self.recipe.name,
             partitions,
             packed,
-            records[tokenizer.key],
-            records[lookup.key],
+            *(records[task.key] for task in outcome),
         )
         behind = [records.get(key) or self.journal.get(key) for key in sorted(self.wanted)]
         self._sweep()

@@ -46,7 +46,9 @@ def _use(options: argparse.Namespace) -> int:
         out=options.out,
         specials=dict(options.special) or None,
         pattern=options.pattern,
-        special_ids={name: int(number) for name, number in options.special_id} or None,
+        special_ids=dict(options.special_id) or None,
+        vocab_size=options.vocab_size,
+        reserve=not options.no_reserve,
     )
     return _show(options, facts)
 
@@ -62,6 +64,14 @@ def _pair(text: str) -> tuple[str, str]:
     if not equals or not name or not value:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected NAME=VALUE")
     return name, value
+
+
+def _numbered(text: str) -> tuple[str, int]:
+    # From the right: a spelling may hold "=".
+    name, _, value = text.rpartition("=")
+    if not name or not value.isascii() or not value.isdigit():
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected SPELLING=ID")
+    return name, int(value)
 
 
 def add_commands(commands: Any) -> None:
@@ -104,11 +114,16 @@ def add_commands(commands: Any) -> None:
     sub.add_argument("--pattern", help="for tiktoken files: the regular expression")
     sub.add_argument(
         "--special-id",
-        type=_pair,
+        type=_numbered,
         action="append",
         default=[],
         metavar="SPELLING=ID",
         help="for tiktoken files: a special token and its id",
+    )
+
+    sub.add_argument("--vocab-size", type=int, help="rows of the embedding, if more than ids")
+    sub.add_argument(
+        "--no-reserve", action="store_true", help="add no ids for the roles that it lacks"
     )
 
     sub = verb("info", _info, "What a tokenizer folder or file holds; checks its hash.")

@@ -31,11 +31,12 @@ def publish(
     shards: Sequence[ShardRecords],
     tokenizer: Record,
     lookup: Record,
+    *energon: Record,
 ) -> dict[str, Any]:
     """Write ``manifest.parquet`` and ``journal/run.json``; return what the latter holds."""
     records = [r for p in partitions for r in (p.read, p.scan, p.language, p.settle)]
     records += [r for s in shards for r in (s.pack, s.tokenize)]
-    records += [tokenizer, lookup]
+    records += [tokenizer, lookup, *energon]
     lock = store.read("recipe.lock.yaml")
     digest = str(blake3.blake3(lock).hexdigest())
     rows = manifest_rows(records, [Output("recipe.lock.yaml", "recipe", len(lock), digest)])
@@ -61,6 +62,7 @@ def publish(
         ],
         "tokenizer": tokenizer.key,
         "lookup": lookup.key,
+        "energon": [record.key for record in energon],
     }
     store.write(RUN_FILE, orjson.dumps(header))
     return header

@@ -22,7 +22,7 @@ from dataflow.run import Run, ShardRecords
 from dataflow.runner import Runner
 from dataflow.store import Store
 from dataflow.tasks import Task, finished
-from dataflow.tokens import tokenize_task, use_tokenizer
+from dataflow.tokens import energon_tasks, tokenize_task, use_tokenizer
 
 
 def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
     """
     run = Run.load(store)
     use = use_tokenizer(tokenizer)
+    splits = [shard.pack.stats["split"] for shard in run.shards]
     tasks = [
         tokenize_task(
             shard.name,
@@ -61,24 +62,35 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
             executor = make_executor(workers)
             try:
                 runner = Runner(store, executor, progress, scratch)
-                records = runner.run([use, *tasks])
+                content = [finished(shard.pack) for shard in run.shards]
+                energon = energon_tasks(splits, content, tasks)
+                records = runner.run([use, *tasks, *energon])
             finally:
                 executor.close()
             state = "done"
         finally:
             progress.close(state)
+        tokenized, described = records[1 : len(tasks) + 1], records[len(tasks) + 1 :]
         shards = [
             ShardRecords(shard.name, shard.pack, record)
-            for shard, record in zip(run.shards, records[1:], strict=True)
+            for shard, record in zip(run.shards, tokenized, strict=True)
         ]
-        header = publish(store, run.header["name"], run.partitions, shards, records[0], run.lookup)
-        _remember(store, [use, *tasks])
+        header = publish(
+            store,
+            run.header["name"],
+            run.partitions,
+            shards,
+            records[0],
+            run.lookup,
+            *described,
+        )
+        _remember(store, [use, *tasks, *energon])
         _forget(run, {record.key for record in records})
         report_run(store)
     return {
         "tokenizer": records[0].stats["hash"],
         "folder": f"shards/tokens-{records[0].stats['hash']}",
-        "tokens": sum(record.stats["tokens"] for record in records[1:]),
+        "tokens": sum(record.stats["tokens"] for record in tokenized),
         "logical_root": header["logical_root"],
         "file_root": header["file_root"],
     }
@@ -93,7 +105,8 @@ def _remember(store: Store, tasks: list[Task]) -> None:
 def _forget(run: Run, wanted: set[str]) -> None:
     """Delete the token set and the index that the new ones replace."""
     journal = Journal(run.store)
-    for record in [run.tokenizer, *(shard.tokenize for shard in run.shards)]:
+    replaced = [run.tokenizer, *(shard.tokenize for shard in run.shards), *run.energon]
+    for record in replaced:
         if record.key not in wanted:
             run.store.delete(journal.path(record.key))
             for output in record.outputs.values():

@@ -55,6 +55,7 @@ class Run:
     shards: list[ShardRecords]
     tokenizer: Record
     lookup: Record
+    energon: list[Record]
 
     @classmethod
     def load(cls, store: Store) -> Run:
@@ -100,9 +101,9 @@ class Run:
             ShardRecords(s["name"], record(s["pack"]), record(s["tokenize"]))
             for s in header["shards"]
         ]
-        return cls(
-            store, header, partitions, shards, record(header["tokenizer"]), record(header["lookup"])
-        )
+        tokenizer, lookup = record(header["tokenizer"]), record(header["lookup"])
+        energon = [record(key) for key in header["energon"]]
+        return cls(store, header, partitions, shards, tokenizer, lookup, energon)
 
     def table(self, record: Record, role: str, columns: list[str] | None = None) -> pa.Table:
         """One table file, whole."""

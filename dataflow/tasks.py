@@ -105,7 +105,7 @@ class FinishedTask(Task):
     record: Record = field(kw_only=True)
 
     @property
-    def key(self) -> str:  # type: ignore[override]
+    def key(self) -> str:
         return self.record.key
 
 
@@ -286,6 +286,7 @@ STEP_MODULES = {
     "pack": "dataflow.steps.pack",
     "tokenizer": "dataflow.steps.tokenizer",
     "tokenize": "dataflow.steps.tokenize",
+    "energon": "dataflow.steps.energon",
     "lookup": "dataflow.steps.lookup",
 }
 """In the order of the data's way. A step's module holds ``STEP``."""

@@ -9,15 +9,15 @@ from typing import Any
 from dataflow.graph import ShardTasks, package_versions
 from dataflow.recipe import Recipe
 from dataflow.steps.split import NAMES, TRAIN
+from dataflow.steps.tokenizer import take
 from dataflow.tasks import Task
-from dataflow.tokenizer import Tokenizer
 
 PACKAGES = ("tiktoken", "tokenizers")
 
 
 def use_tokenizer(path: str | Path) -> Task:
     """The task that takes a given tokenizer into the run folder."""
-    digest = Tokenizer.load(path).hash
+    digest = take(path).hash
     return Task(
         "tokenizer", "tokenizer", {"train": None, "hash": digest}, local={"path": str(path)}
     )
@@ -49,6 +49,16 @@ def tokenize_task(
         {"tokenizer": (tokenizer,), **inputs},
         work_bytes=work_bytes,
     )
+
+
+def energon_tasks(
+    splits: Sequence[str], packs: Sequence[Task], tokenized: Sequence[Task]
+) -> list[Task]:
+    """``energon`` for both shard sets; ``splits`` of the shards, in their order."""
+    return [
+        Task("energon", name, {"splits": list(splits)}, {"shards": tuple(tasks)})
+        for name, tasks in (("content", packs), ("tokens", tokenized))
+    ]
 
 
 def token_tasks(recipe: Recipe, packs: Sequence[Task]) -> tuple[list[ShardTasks], Task]:

@@ -160,7 +160,7 @@ def _check_files(run: Run, found: Verification) -> None:
 
 
 def _outputs(run: Run) -> list[Output]:
-    records = [run.tokenizer, run.lookup]
+    records = [run.tokenizer, run.lookup, *run.energon]
     for p in run.partitions:
         records += [p.read, p.scan, p.language, p.settle]
     for s in run.shards:

@@ -127,6 +127,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _language(signals: dict[str, Any]) -> str:
+    label, score = signals["lang.label"], signals["lang.score"]
+    return "not identified" if label is None else f"{label} ({score:.4f})"
+
+
 def tell(told: dict[str, Any]) -> str:
     """The story in plain words."""
     document, disposition = told["document"], told["disposition"]
@@ -136,7 +141,7 @@ def tell(told: dict[str, Any]) -> str:
         f"  content     {document['content_id']}",
         f"  read as     {document['media_type']}, {disposition['text_bytes']:,} bytes of text, "
         f"partition {told['partition']} row {told['row']}",
-        f"  language    {told['signals']['lang.label']} ({told['signals']['lang.score']:.4f})",
+        f"  language    {_language(told['signals'])}",
         f"  license     {document['license']}",
     ]
     if document["rights"]:

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from dataflow.recipe.expressions import ExpressionError, parse_term
-from dataflow.recipe.models import CleanStep, RuleEntry, Source, Tests
+from dataflow.recipe.models import RuleEntry, Tests
 from dataflow.recipe.problems import nearest, one_of, shown
+from dataflow.recipe.source_models import CleanStep, Source
 from dataflow.recipe.yaml_tree import Path, Tree
 from dataflow.sources.formats import FORMATS
 from quality.dialects import PRESETS

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from dataflow.recipe import checks
-from dataflow.recipe.models import CleanStep, Recipe, RuleEntry, Source
+from dataflow.recipe.models import Recipe, RuleEntry
 from dataflow.recipe.problems import Problem, RecipeError, nearest
 from dataflow.recipe.schema import note_schema_problems
+from dataflow.recipe.source_models import CleanStep, Source
 from dataflow.recipe.yaml_tree import Path as KeyPath
 from dataflow.recipe.yaml_tree import Tree, parse
 from dataflow.sources import Partition, PlanError, SourceSpec, plan

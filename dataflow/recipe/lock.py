@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from dataflow.recipe.models import CleanStep, Recipe, RuleEntry
+from dataflow.recipe.models import Recipe, RuleEntry
+from dataflow.recipe.source_models import CleanStep
 from dataflow.recipe.yaml_tree import dump
 from quality.language import model_digest
 from quality.rules import Rule

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from dataflow.recipe import models
+from dataflow.recipe import models, source_models
 from dataflow.recipe.sizes import format_size, parse_size
 from dataflow.recipe.yaml_tree import dump
 from quality.dialects import DIALECTS
@@ -22,13 +22,13 @@ BEGIN = (
 
 _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Top level", models.Recipe),
-    ("`sources[]`", models.Source),
-    ("`sources[].fields`", models.FieldMap),
-    ("`sources[].sample`", models.SampleModel),
-    ("`sources[].extract`", models.Extract),
-    ("`sources[].limits`", models.LimitsModel),
+    ("`sources[]`", source_models.Source),
+    ("`sources[].fields`", source_models.FieldMap),
+    ("`sources[].sample`", source_models.SampleModel),
+    ("`sources[].extract`", source_models.Extract),
+    ("`sources[].limits`", source_models.LimitsModel),
     ("`rules.GROUP[]`", models.RuleEntry),
-    ("`clean[]` and `sources[].clean[]`", models.CleanStep),
+    ("`clean[]` and `sources[].clean[]`", source_models.CleanStep),
     ("`language`", models.Language),
     ("`dedup`", models.Dedup),
     ("`dedup.near`", models.Near),
@@ -38,7 +38,10 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`pack`", models.Pack),
     ("`build`", models.Build),
 )
-_NAMED = ((models.Texts, "text or list of text"), (models.Scalar, "text, number or truth value"))
+_NAMED = (
+    (source_models.Texts, "text or list of text"),
+    (source_models.Scalar, "text, number or truth value"),
+)
 
 
 def render_reference() -> str:

@@ -45,7 +45,11 @@ class ReportInputs:
     partitions : in the order of their names.
     index : files of the index, in any order.
     lock : the recipe with every default spelled out.
-    summary : names, roots, and what each step cost (see ``docs/ledger.md``).
+    summary : ``journal/summary.json``: ``name``, ``logical_root``, ``file_root``, ``workers``,
+        ``wall_seconds``, ``executed`` (tasks that this build ran), ``peak_pss`` (bytes), and
+        ``steps``: for each ``step`` its ``tasks``, ``seconds`` (summed over tasks),
+        ``wall_seconds``, ``bytes_in``, ``bytes_out``, ``documents``, ``peak_rss`` (bytes).
+        What is missing is shown as unknown.
     rules : for each source, the rules in the order in which they decide.
     open : opens a path for random reads. Text is read for sampled documents only.
     """

@@ -69,7 +69,9 @@ def plain(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``0.42 s``, ``38 s``, ``4 min 12 s``, ``3 h 05 min``, ``2.4 days``."""
+    """``42 ms``, ``3.8 s``, ``38 s``, ``4 min 12 s``, ``3 h 05 min``, ``2.4 days``."""
+    if 0 < seconds < 0.9995:
+        return f"{_figures(seconds * 1000)} ms" if seconds >= 0.001 else "< 1 ms"
     if seconds < 10:
         return f"{_figures(seconds)} s"
     if seconds < 60:

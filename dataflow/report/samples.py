@@ -16,7 +16,10 @@ from dataflow.report.pools import Pool
 from dataflow.report.rules import RuleTally
 
 TEXT_LIMIT = 60_000
-"""Characters of a document that are looked at; what the page shows of it is far less."""
+"""Characters of a document that are compared; what the page shows of it is far less."""
+
+MARKED = 16_000
+"""Characters in which an excerpt is looked for."""
 
 NEAR_CLUSTERS = 24
 COPY_GROUPS = 16
@@ -123,11 +126,12 @@ def _fitted(
 def _sample(rule: RuleTally, pick: Any, documents: dict[Place, Document]) -> dict[str, Any]:
     document = documents[_place(pick)]
     value = float(pick["value"])
+    text = document.text[:MARKED]
     return {
         **_name(document),
         "v": plain(value) if value == value else "",
         "o": int(pick["others"]),
-        "x": excerpt(document.text, find_spans(rule.rule.signal, document.text)),
+        "x": excerpt(text, find_spans(rule.rule.signal, text)),
     }
 
 

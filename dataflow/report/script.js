@@ -41,7 +41,8 @@
       else box.append(text);
     }
     const note = pair.whole ? "" : " (of the beginning of long texts)";
-    const counts = `${group(pair.minus)} words only in the kept one, ${group(pair.plus)} only in the dropped one${note}`;
+    const words = (n) => `${group(n)} word${n === 1 ? "" : "s"}`;
+    const counts = `${words(pair.minus)} only in the kept one, ${words(pair.plus)} only in the dropped one${note}`;
     return make("div", "sample",
       who(pair.kept, make("span", "badge", "kept")), who(pair.gone, make("span", "badge bad", "dropped")),
       make("div", "dim", pair.p.some((piece) => piece[0] === "-" || piece[0] === "+") ? counts : "The words are the same."),

@@ -19,8 +19,8 @@ _CC = re.compile(
     r"creativecommons\.org/(?:licenses/(?P<kind>by(?:-nc)?(?:-nd|-sa)?)/(?P<version>\d\.\d)"
     r"|publicdomain/(?P<public>zero|mark)/1\.0)"
 )
-_TAIL = 1 << 15
-"""Licence notices stand in the head or in the footer: the last 32 KiB are searched for them."""
+_TAIL = 1 << 14
+"""Licence notices stand in the head or in the footer: the last 16 KiB are searched for them."""
 
 
 def of_headers(headers: Iterable[tuple[str, str]]) -> set[str]:

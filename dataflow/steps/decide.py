@@ -29,7 +29,11 @@ def run(context: StepContext) -> dict[str, Any]:
             "text_bytes": np.asarray(table[LENGTH], np.int64),
         },
     )
-    return {"rows": table.num_rows, "passed": int((rule < 0).sum())}
+    return {
+        "rows": table.num_rows,
+        "passed": int((rule < 0).sum()),
+        "text_bytes": int(np.asarray(table[LENGTH], np.int64).sum()),
+    }
 
 
 STEP = Step(

@@ -20,6 +20,7 @@ from dataflow.steps.columns import id_array, id_bytes, text_buffers, text_length
 from dataflow.steps.order import DROPPED
 from dataflow.tables import DISPOSITIONS, SPANS
 from dataflow.tasks import Step, StepContext
+from quality.language import UNDETERMINED
 
 EXACT, NEAR, EMPTY = "exact", "near", "empty"
 
@@ -180,6 +181,7 @@ def run(context: StepContext) -> dict[str, Any]:
         "source": context.params["source"],
         "documents": totals,
         "bytes": sums,
+        "text_bytes": sums["read"],
         "dispositions_root": hex_root(dispositions_root),
         "spans_root": hex_root(spans_root),
     }
@@ -220,7 +222,7 @@ def _send(
             "content_id": kept["content_id"],
             "source": kept["source"],
             "uri": kept["uri"],
-            "language": languages["lang.label"].take(rows),
+            "language": pc.fill_null(languages["lang.label"].take(rows), UNDETERMINED),
             "license": kept["license"],
             "cluster": disposition["cluster"].take(rows),
             "text": texts,

@@ -10,7 +10,7 @@ from typing import Any
 from dataflow.journal import Record
 from dataflow.shards import read_content_shard
 from dataflow.tasks import Step, StepContext
-from dataflow.tokenizer import Tokenizer, train
+from dataflow.tokenizer import Tokenizer, train, use
 
 
 def _sample(context: StepContext, limit: int) -> Iterator[str]:
@@ -30,13 +30,18 @@ def _sample(context: StepContext, limit: int) -> Iterator[str]:
                     yield text.decode()
 
 
+def take(path: str | Path) -> Tokenizer:
+    """A tokenizer's folder as it is; a bare file with ids reserved for the roles that it lacks."""
+    return Tokenizer.load(path) if Path(path).is_dir() else use(path)
+
+
 def run(context: StepContext) -> dict[str, Any]:
     """Write the artefact's two files under ``tokenizer/HASH/``."""
     if context.params["train"] is not None:
         wanted = context.params["train"]
         tokenizer = train(_sample(context, wanted["sample_bytes"]), wanted["vocab_size"])
     else:
-        tokenizer = Tokenizer.load(context.local["path"])
+        tokenizer = take(context.local["path"])
         tokenizer.require(context.params["hash"], context.local["path"])
     tokenizer.save(context.scratch)
     for role, name in (("tokenizer", "tokenizer.json"), ("card", "leyden.json")):

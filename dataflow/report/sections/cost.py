@@ -83,7 +83,7 @@ def _steps(steps: list[Mapping[str, Any]], seconds: float) -> Safe:
                     Cell(duration(spent), spent),
                     Cell([bar(spent, seconds), " ", percent(spent, seconds)], spent, "with-bar"),
                     Cell(duration(wall), wall),
-                    Cell(bytes_(read), read),
+                    Cell(bytes_(read) if read else "–", read),
                     Cell(bytes_(written), written),
                     Cell(compact(speed) if speed else "–", speed),
                     Cell(compact(round(rate)) if rate else "–", rate),

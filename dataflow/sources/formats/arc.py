@@ -9,7 +9,7 @@ import re
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from dataflow.sources.formats.frames import SHARED, Damage, Headers, take
+from dataflow.sources.formats.frames import SHARED, Damage, take
 from dataflow.sources.formats.payload import Stored, outcome_of
 from dataflow.sources.formats.window import Window
 from dataflow.sources.opened import Opened
@@ -50,7 +50,7 @@ def read(opened: Opened) -> Outcomes:
             damage = window.damage or Refusal("bad-archive-record", what)
             yield opened.unreadable(offset, damage)
         else:
-            found = take(window, offset, Headers(), line.length, limit)
+            found = take(window, offset, {}, line.length, limit)
             if not isinstance(found, Damage):
                 if not line.url.startswith("filedesc:"):
                     yield outcome_of(opened, _stored(offset, line, found.block))

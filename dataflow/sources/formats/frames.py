@@ -21,11 +21,8 @@ _WARC = b"WARC/"
 _NEXT = re.compile(rb"\nWARC/[01]\.")
 
 
-class Headers(dict[str, str]):
-    """Header fields; names are looked up without regard to case."""
-
-    def get(self, name: str, default: str = "") -> str:  # type: ignore[override]
-        return super().get(name.lower(), default)
+Headers = dict[str, str]
+"""Header fields by lower-case name; the last of several of one name."""
 
 
 class Frame(NamedTuple):
@@ -81,7 +78,7 @@ def _next(window: Window, offset: int, limit: int) -> Frame | Damage:
         ended = window.damage or Refusal("truncated", "the data end inside a record header")
         return Damage(offset, ended)
     headers = _parse(header)
-    length = headers.get("content-length")
+    length = headers.get("content-length", "")
     if not length.isdecimal() or len(length) > 15:
         return Damage(offset, Refusal("bad-archive-record", f"Content-Length is {length!r}"))
     return take(window, offset, headers, int(length), limit)
@@ -105,7 +102,7 @@ def take(
 
 
 def _parse(header: bytes) -> Headers:
-    headers = Headers()
+    headers: Headers = {}
     for line in header.decode("utf-8", "replace").splitlines()[1:]:
         name, colon, value = line.partition(":")
         if colon:

@@ -9,13 +9,13 @@ Format: WARC 1.1 (ISO 28500:2017).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from fastwarc.warc import ArchiveIterator
 
 from dataflow.sources.formats import arc
-from dataflow.sources.formats.frames import SHARED, Damage, frames
+from dataflow.sources.formats.frames import SHARED, Damage, Headers, frames
 from dataflow.sources.formats.payload import Stored, outcome_of
 from dataflow.sources.formats.rows import seconds
 from dataflow.sources.http import media_type_of
@@ -67,15 +67,16 @@ def _read_quickly(opened: Opened) -> Iterator[Outcome]:
             if start != last:
                 last, in_member = start, 0
             offset = start if in_member == 0 else SHARED + ordinal
-            headers = record.headers
-            declared = headers.get("Content-Length")
-            if declared is None or not declared.isdecimal() or record.content_length != int(declared):
+            headers = Headers((name.lower(), value) for name, value in record.headers.items())
+            declared = headers.get("content-length", "")
+            length = record.content_length
+            if not declared.isdecimal() or length != int(declared):
                 break
-            if record.content_length > limit:
+            if length > limit:
                 yield opened.unreadable(offset, _too_large(declared, limit))
             else:
                 block = record.reader.read()
-                if len(block) != record.content_length:
+                if len(block) != length:
                     break
                 if (outcome := _outcome(opened, offset, headers, block)) is not None:
                     yield outcome
@@ -93,23 +94,23 @@ def _too_large(declared: str, limit: int) -> Refusal:
 
 
 def _outcome(
-    opened: Opened, offset: int, headers: Mapping[str, str], block: bytes
+    opened: Opened, offset: int, headers: Headers, block: bytes
 ) -> Outcome | None:
-    kind = headers.get("WARC-Type", "").lower()
+    kind = headers.get("warc-type", "").lower()
     if kind in _REFUSED:
-        detail = headers.get("WARC-Refers-To", "") or headers.get("WARC-Segment-Origin-ID", "")
+        detail = headers.get("warc-refers-to", "") or headers.get("warc-segment-origin-id", "")
         return opened.unreadable(offset, Refusal(_REFUSED[kind], detail))
     if kind not in _DOCUMENTS:
         return None
-    content_type = headers.get("Content-Type", "")
+    content_type = headers.get("content-type", "")
     stored = Stored(
         offset=offset,
         block=block,
         is_http=media_type_of(content_type) == "application/http",
         content_type=content_type,
-        url=headers.get("WARC-Target-URI", "").strip("<>"),
-        record_id=headers.get("WARC-Record-ID", "").strip("<>"),
-        captured_at=seconds(headers.get("WARC-Date", "")),
-        cut=bool(headers.get("WARC-Truncated", "")),
+        url=headers.get("warc-target-uri", "").strip("<>"),
+        record_id=headers.get("warc-record-id", "").strip("<>"),
+        captured_at=seconds(headers.get("warc-date", "")),
+        cut=bool(headers.get("warc-truncated", "")),
     )
     return outcome_of(opened, stored)

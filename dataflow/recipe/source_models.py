@@ -1,0 +1,197 @@
+"""What a recipe may say about a source, and the types that all parts of a recipe share.
+
+Each field's description is its reference; ``docs/recipes.md`` shows it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic.types import StringConstraints
+from pydantic_core import PydanticCustomError
+
+from dataflow.recipe.sizes import Size
+from dataflow.sources import Fields, Limits, Sample, SourceSpec
+
+
+class Model(BaseModel):
+    """Strict and immutable: no unknown keys, no conversions between types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _scalar(value: Any) -> Any:
+    if not isinstance(value, (str, int, float, bool)):
+        raise PydanticCustomError("scalar", "text, a number, or true or false")
+    return value
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")]
+"""Lower-case letters, digits, ``_ . -``: it becomes part of file names."""
+RuleName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,99}$")]
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"^[^\x00]*$")]
+Texts = Annotated[list[Text], BeforeValidator(_listed)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+Scalar = Annotated[Any, BeforeValidator(_scalar)]
+
+
+class FieldMap(Model):
+    """Which columns of JSONL, Parquet and Arrow rows mean what; dots reach into nested objects."""
+
+    text: Text = Field(default="text", description="The text; every row must have it.")
+    id: Text | None = Field(default=None, description="The row's own id, kept in the metadata.")
+    url: Text | None = Field(default=None, description="The row's address, kept in the metadata.")
+    license: Text | None = Field(default=None, description="SPDX id, where rows carry one.")
+    captured_at: Text | None = Field(
+        default=None, description="ISO 8601 text, a timestamp, or seconds since the epoch."
+    )
+    metadata: list[Text] = Field(default=[], description="Further columns to keep in the metadata.")
+
+
+class SampleModel(Model):
+    """Take files in the order of a hash of their content until enough bytes are taken."""
+
+    bytes: Size = Field(description="How much to take, in bytes as stored.")
+    seed: Seed = Field(
+        default=0, description="Another seed takes other files. Default: the recipe's seed."
+    )
+
+
+class LimitsModel(Model):
+    """Work budgets of one record, counted and not timed. What is over one is unreadable."""
+
+    max_record_bytes: Size = Field(
+        default=Limits.max_record_bytes, description="One record after decompression."
+    )
+    max_expansion: Annotated[int, Field(gt=0)] = Field(
+        default=Limits.max_expansion,
+        description="Decompressed bytes per compressed byte of a file.",
+    )
+    max_html_bytes: Size = Field(default=Limits.max_html_bytes, description="One HTML page.")
+    max_html_tags: Annotated[int, Field(gt=0)] = Field(
+        default=Limits.max_html_tags, description="Tags of one HTML page."
+    )
+    max_html_depth: Annotated[int, Field(gt=0)] = Field(
+        default=Limits.max_html_depth,
+        description="Elements of one HTML page that are open at once.",
+    )
+    max_pdf_pages: Annotated[int, Field(gt=0)] = Field(
+        default=Limits.max_pdf_pages, description="Pages of one PDF."
+    )
+
+
+class Extract(Model):
+    """How text is taken out of formats that are more than text."""
+
+    html: Literal["resiliparse", "trafilatura"] = Field(
+        default="resiliparse",
+        description="Main content of HTML by `resiliparse` (fast) or `trafilatura` (stricter).",
+    )
+
+
+class CleanStep(Model):
+    """A text edit that packing applies to kept documents; the ledger records its spans."""
+
+    use: Literal["control", "c4.lines"] = Field(
+        description="`control`: control characters other than tab and newlines. "
+        "`c4.lines`: lines that C4's line rules remove.",
+    )
+    terminal_punctuation: bool = Field(
+        default=False, description="`c4.lines`: also lines that do not end in . ? ! \" or '."
+    )
+    min_words: Annotated[int, Field(ge=0)] = Field(
+        default=3, description="`c4.lines`: lines of fewer words go."
+    )
+
+
+def _clean_step(value: Any) -> Any:
+    return {"use": value} if isinstance(value, str) else value
+
+
+CleanSteps = list[Annotated[CleanStep, BeforeValidator(_clean_step)]]
+
+
+class Source(Model):
+    """One place documents come from."""
+
+    name: Name = Field(description="Its name, unique in the recipe; part of every document's id.")
+    kind: Literal["files", "distributions", "stdlib"] = Field(
+        default="files",
+        description="`files`: `paths`. `distributions`: installed Python packages, read by "
+        "their RECORD files. `stdlib`: the library of the Python that runs the build.",
+    )
+    paths: Texts = Field(
+        default=[],
+        description="Files, folders, globs, or URIs (`s3://`, `gs://`, `hf://`, `https://`). "
+        "Relative ones start at the recipe's folder.",
+    )
+    distributions: Texts = Field(default=[], description="Names of installed distributions.")
+    optional: bool = Field(
+        default=False,
+        description="Local `paths` that match nothing are left out, which is else an error.",
+    )
+    format: Text = Field(
+        default="auto", description="How to read the files; `auto`: by suffix, then content."
+    )
+    include: Texts = Field(
+        default=[], description="Globs over uris; only these are read. `**` crosses folders."
+    )
+    exclude: Texts = Field(default=[], description="Globs over uris; these are not read.")
+    fields: FieldMap = Field(
+        default=FieldMap(), description="Columns of JSONL, Parquet and Arrow rows."
+    )
+    sample: SampleModel | None = Field(default=None, description="Read a part of the files only.")
+    license: Text = Field(
+        default="unknown", description="SPDX id for records that carry none of their own."
+    )
+    extract: Extract = Field(default=Extract(), description="How text is taken out of HTML.")
+    limits: LimitsModel = Field(default=LimitsModel(), description="Work budgets of one record.")
+    storage: dict[str, str | bool] = Field(
+        default={},
+        description="Options of remote storage: `endpoint_url`, `region`, `anonymous`. "
+        "Credentials come from the environment.",
+    )
+    priority: int = Field(
+        default=0,
+        description="Of duplicates that are equal otherwise, the highest priority survives.",
+    )
+    max_bad_fraction: Fraction = Field(
+        default=0.05,
+        description="The build stops when more than this part of the records is unreadable.",
+    )
+    rules: Text | None = Field(
+        default=None,
+        description="The rule group that its documents go through; none: all are kept.",
+    )
+    clean: CleanSteps | None = Field(
+        default=None, description="Text edits; default: the recipe's `clean`."
+    )
+
+    def spec(self, folder: Path) -> SourceSpec:
+        """The source as ``dataflow.sources`` takes it; relative paths start at ``folder``."""
+        return SourceSpec(
+            name=self.name,
+            kind=self.kind,
+            paths=tuple(self.paths),
+            distributions=tuple(self.distributions),
+            format=self.format,
+            include=tuple(self.include),
+            exclude=tuple(self.exclude),
+            fields=Fields(
+                **{**self.fields.model_dump(), "metadata": tuple(self.fields.metadata)},
+            ),
+            sample=None if self.sample is None else Sample(self.sample.bytes, self.sample.seed),
+            license=self.license,
+            html=self.extract.html,
+            limits=Limits(**self.limits.model_dump()),
+            storage=dict(self.storage),
+            base=str(folder),
+        )
