@@ -57,7 +57,7 @@ class ExchangeWriter:
         """Add kept documents (columns of ``SCHEMA``) with their split codes and shard numbers."""
         if table.num_rows == 0:
             return
-        table = table.append_column("split", pa.array(split, pa.uint8()))
+        table = table.cast(SCHEMA).append_column("split", pa.array(split, pa.uint8()))
         table = table.append_column("shard", pa.array(shard, pa.int64()))
         self._pending.append(table)
         self._pending_bytes += table["text"].nbytes

@@ -10,7 +10,7 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import BinaryIO, Protocol, cast
 
 import zstandard
 from fastwarc.stream_io import Lz4Reader
@@ -41,10 +41,13 @@ class Reader(Protocol):
 
 
 class _Decoder(Protocol):
-    eof: bool
-    unused_data: bytes
-
     def decompress(self, data: bytes, size: int, /) -> bytes: ...
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
 
     @property
     def needs_input(self) -> bool: ...
@@ -71,7 +74,6 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=31)
-        self._input = b""
 
     @property
     def eof(self) -> bool:
@@ -201,7 +203,7 @@ class _Lz4:
     """LZ4 frames through fastwarc, with the same errors."""
 
     def __init__(self, raw: Reader) -> None:
-        self._inner = Lz4Reader(raw)
+        self._inner = Lz4Reader(cast(BinaryIO, raw))
 
     def read(self, size: int = _FEED) -> bytes:
         try:

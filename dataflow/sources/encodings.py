@@ -4,7 +4,7 @@ In this order: a byte-order mark; strict UTF-8, because text of another encoding
 valid UTF-8 while pages often declare another one wrongly; the declared encoding where every byte
 decodes; uchardet (through resiliparse) and charset-normalizer on at most 128 KiB; UTF-8 with few
 damaged places, each replaced by U+FFFD and counted. What is found must decode the whole text
-without an error; uchardet is right more often on UDHR's declarations. Labels mean what browsers make of them (WHATWG Encoding Standard, section 4.2:
+without an error. Labels mean what browsers make of them (WHATWG Encoding Standard, section 4.2:
 ``iso-8859-1`` is windows-1252, ``gb2312`` is gb18030).
 """
 

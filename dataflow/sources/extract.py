@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
 
 from dataflow.sources import rights
-from dataflow.sources.encodings import check_binary, declared_in_html, decode
+from dataflow.sources.encodings import Decoded, check_binary, declared_in_html, decode
 from dataflow.sources.refusal import Refusal
 from dataflow.sources.spec import SourceSpec
-from kernels.html import measure
+from kernels.html import HARMLESS, count_tags, measure
 
 
 class Extracted(NamedTuple):
@@ -33,12 +32,12 @@ def extract(html: bytes, charset: str | None, spec: SourceSpec) -> Extracted:
         ``work-budget``, ``encoding``, ``binary``, ``extraction-failed`` or ``no-text``.
     """
     check_budget(html, spec)
-    tree, encoding, damaged = _parse(html, charset)
-    marks, license_id = rights.of_page(tree, html)
-    text = _main_content(tree, spec.html)
+    page = _decode(html, charset)
+    text = _main_content(page.text, spec.html)
     if not text or text.isspace():
         raise Refusal("no-text", "no main content")
-    return Extracted(text, encoding, marks, license_id, damaged)
+    marks, license_id = rights.of_page(html)
+    return Extracted(text, page.encoding, marks, license_id, page.damaged)
 
 
 def check_budget(html: bytes, spec: SourceSpec) -> None:
@@ -46,6 +45,8 @@ def check_budget(html: bytes, spec: SourceSpec) -> None:
     limits = spec.limits
     if len(html) > limits.max_html_bytes:
         raise Refusal("work-budget", f"{len(html)} bytes, limit {limits.max_html_bytes}")
+    if len(html) <= 3 * HARMLESS or count_tags(html) <= HARMLESS:
+        return
     found = measure(html, limits.max_html_depth)
     for name, value, limit in (
         ("open elements", found.depth, limits.max_html_depth),
@@ -57,30 +58,29 @@ def check_budget(html: bytes, spec: SourceSpec) -> None:
             raise Refusal("work-budget", f"{name}: over {limit}")
 
 
-def _parse(html: bytes, charset: str | None) -> tuple[Any, str, int]:
-    """The tree, the encoding and the number of damaged places; quick for plain UTF-8."""
+def _decode(html: bytes, charset: str | None) -> Decoded:
+    """The page as text; quick for plain UTF-8."""
     if b"\0" in html:
         check_binary(html)
     if not (html.isascii() and (b"\x1b" in html or b"~{" in html)):
         try:
-            return HTMLTree.parse(html.decode("utf-8-sig")), "utf-8", 0
+            return Decoded(html.decode("utf-8-sig"), "utf-8")
         except UnicodeDecodeError:
             pass
-    decoded = decode(html, charset or declared_in_html(html))
-    return HTMLTree.parse(decoded.text), decoded.encoding, decoded.damaged
+    return decode(html, charset or declared_in_html(html))
 
 
-def _main_content(tree: Any, extractor: str) -> str:
-    if extractor == "resiliparse":
-        text: str = extract_plain_text(
-            tree, main_content=True, alt_texts=False, comments=False, links=False
-        )
-        return text
-    return _trafilatura(str(tree))
+def _main_content(page: str, extractor: str) -> str:
+    if extractor == "trafilatura":
+        return _trafilatura(page)
+    text: str = extract_plain_text(
+        page, main_content=True, alt_texts=False, comments=False, links=False
+    )
+    return text
 
 
 def _trafilatura(html: str) -> str:
-    import trafilatura  # noqa: PLC0415 (two seconds of imports, for those who choose it)
+    import trafilatura  # two seconds of imports, for those who choose it
 
     try:
         text = trafilatura.extract(html, include_comments=False, include_tables=True)

@@ -95,6 +95,8 @@ class Opened:
         if self.compression is None and self.item.size > limit:
             raise Refusal("record-too-large", f"{self.item.size} bytes, limit {limit}")
         if self.compression is None:
+            if self.raw.seekable():
+                self.raw.seek(0)  # ``head`` may have read on
             data = compression.read_whole(_Checked(self.raw), limit)
             self._check_digest(data)
         else:

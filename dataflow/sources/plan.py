@@ -1,4 +1,4 @@
-"""From a source to partitions: list, select, sample, cut, group. Nothing depends on chance or time."""
+"""From a source to partitions: list, select, sample, cut, group; the same ones every time."""
 
 from __future__ import annotations
 

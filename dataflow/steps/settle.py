@@ -12,117 +12,25 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from dataflow.cleaning import find_spans, remove_spans
+from dataflow.cleaning import Spans, find_spans, remove_spans
 from dataflow.exchange import ExchangeWriter
 from dataflow.roots import add_roots, hex_root, rows_root
 from dataflow.shards import shard_of
-from dataflow.steps.columns import id_array, id_bytes, text_buffers, text_lengths
-from dataflow.steps.order import DROPPED
+from dataflow.steps.columns import text_buffers, text_lengths
 from dataflow.tables import DISPOSITIONS, SPANS
 from dataflow.tasks import Step, StepContext
+from dataflow.verdicts import dispositions, load_verdicts
 from quality.language import UNDETERMINED
 
-EXACT, NEAR, EMPTY = "exact", "near", "empty"
-
-
-class _Verdicts:
-    """What the global steps decided, by row of this partition."""
-
-    def __init__(self, context: StepContext) -> None:
-        order = context.input("order")
-        base, rows = context.params["base"], context.params["rows"]
-        self.rank = context.read_arrays(order, "rows")["rank"].to_numpy()[base : base + rows]
-        ranks = context.read_arrays(order, "ranks")
-        self.doc_id = id_bytes(ranks["doc_id"])
-        self.content_id = id_bytes(ranks["content_id"])
-        self.exact = ranks["exact_survivor"].to_numpy()
-        near = context.read_arrays(context.input("near"), "verdicts")
-        self.survivor = near["survivor"].to_numpy()
-        self.jaccard = near["jaccard"].to_numpy()
-        self.cluster = near["cluster"].to_numpy()
-        self.clustered = near["clustered"].to_numpy(zero_copy_only=False)
-        self.split = context.read_arrays(context.input("split"), "splits")["split"].to_numpy()
-        decided = context.read_arrays(context.input("decide"), "decisions")
-        self.rule = decided["rule"].to_numpy()
-        self.value = decided["value"].to_numpy()
-        self.threshold = decided["threshold"].to_numpy()
-
-
-def _dispositions(
-    context: StepContext, verdicts: _Verdicts, rows: slice, columns: dict[str, Any]
-) -> pa.Table:
-    """Ledger rows of one row group; ``columns`` holds ids, lengths and what cleaning took."""
-    rank = verdicts.rank[rows]
-    n = len(rank)
-    rule_number = verdicts.rule[rows]
-    ranked = rank != DROPPED
-    safe = np.where(ranked, rank, 0) if len(verdicts.exact) else np.zeros(n, np.uint32)
-    lookup = (lambda values: values[safe]) if len(verdicts.exact) else (lambda _: np.zeros(n))
-    exact = ranked & (lookup(verdicts.exact) != rank)
-    near = ranked & ~exact & (lookup(verdicts.survivor) != rank)
-    empty = columns["emptied"]
-    kept = ranked & ~exact & ~near & ~empty
-    names = np.asarray([*context.params["rules"], ""], object)
-
-    step = np.full(n, None, object)
-    rule = np.full(n, None, object)
-    dropped_by_rule = rule_number >= 0
-    step[dropped_by_rule], rule[dropped_by_rule] = "decide", names[rule_number[dropped_by_rule]]
-    for mask, where, what in (
-        (exact, "dedup", EXACT),
-        (near, "dedup", NEAR),
-        (empty, "clean", EMPTY),
-    ):
-        step[mask], rule[mask] = where, what
-    value = np.where(dropped_by_rule, verdicts.value[rows], np.nan)
-    threshold = np.where(dropped_by_rule, verdicts.threshold[rows], np.nan)
-    if near.any():
-        value[near] = verdicts.jaccard[rank[near]]
-        threshold[near] = context.params["near_threshold"]
-
-    survivor = np.zeros((n, 16), np.uint8)
-    removed = exact | near
-    if removed.any():
-        survivor[removed] = verdicts.doc_id[verdicts.survivor[rank[removed]]]
-    cluster = np.zeros((n, 16), np.uint8)
-    clustered = np.zeros(n, bool)
-    if len(verdicts.exact):
-        clustered = ranked & lookup(verdicts.clustered).astype(bool)
-        cluster[clustered] = verdicts.content_id[verdicts.cluster[rank[clustered]]]
-    length = columns["text_bytes"]
-    gone = np.where(kept, columns["removed_bytes"], 0)
-    return pa.table(
-        {
-            "doc_id": columns["doc_id"],
-            "source": columns["source"],
-            "kept": kept,
-            "step": pa.array(step, pa.string()),
-            "rule": pa.array(rule, pa.string()),
-            "value": pa.array(value, pa.float64(), from_pandas=True),
-            "threshold": pa.array(threshold, pa.float64(), from_pandas=True),
-            "cluster": id_array(cluster, ~clustered),
-            "survivor": id_array(survivor, ~removed),
-            "text_bytes": length,
-            "kept_bytes": np.where(kept, length - gone, 0),
-            "removed_bytes": gone,
-            "inserted_bytes": np.zeros(n, np.int64),
-        },
-        schema=DISPOSITIONS.schema,
-    )
+_READ = ["doc_id", "content_id", "source", "uri", "license", "text"]
 
 
 def run(context: StepContext) -> dict[str, Any]:
     """Write dispositions, spans and the partition's part of the exchange; sum the laws' terms."""
-    verdicts = _Verdicts(context)
-    cleaners = context.params["cleaners"]
-    shards: list[int] = context.params["shards"]
-    seed: int = context.params["shard_seed"]
+    everything = load_verdicts(context)
     languages = context.read_table(context.input("language"), "signals", ["lang.label"])
-    totals = dict.fromkeys(("kept", "dropped"), 0)
-    sums = dict.fromkeys(("read", "inserted", "kept", "dropped", "removed"), 0)
-    dispositions_root = spans_root = 0
+    totals = _Totals()
     base = 0
-    names = ["doc_id", "content_id", "source", "uri", "license", "text"]
     with (
         context.create_table(
             "dispositions", "ledger/dispositions", DISPOSITIONS, kind="dispositions"
@@ -130,113 +38,112 @@ def run(context: StepContext) -> dict[str, Any]:
         context.create_table("spans", "ledger/spans", SPANS, kind="spans") as span_sink,
         ExchangeWriter(context) as exchange,
     ):
-        for table in context.read_groups(context.input("documents"), "documents", names):
+        for table in context.read_groups(context.input("documents"), "documents", _READ):
             n = table.num_rows
-            rows = slice(base, base + n)
+            verdicts = everything.rows(base, base + n)
+            survivors = pa.array(np.flatnonzero(verdicts.survives))
+            table = table.append_column("language", languages["lang.label"].slice(base, n))
             base += n
-            rank = verdicts.rank[rows]
-            survives = np.zeros(n, bool)
-            ranked = rank != DROPPED
-            survives[ranked] = verdicts.survivor[rank[ranked]] == rank[ranked]
-            chosen = np.flatnonzero(survives)
-            kept = table.take(pa.array(chosen)).combine_chunks()
-            data, offsets = text_buffers(kept["text"])
-            spans = find_spans(data, offsets, cleaners)
-            texts = kept["text"].chunk(0).cast(pa.large_binary()) if len(chosen) else None
-            removed = np.zeros(n, np.int64)
-            emptied = np.zeros(n, bool)
-            length = text_lengths(table["text"])
-            if texts is not None:
-                texts, gone = remove_spans(texts, spans)
-                removed[chosen] = gone
-                emptied[chosen] = gone == length[chosen]
-            disposition = _dispositions(
-                context,
+            texts, spans, removed = _clean(context, table.take(survivors))
+            removed_bytes = np.zeros(n, np.int64)
+            removed_bytes[verdicts.survives] = removed
+            rows = dispositions(
+                table,
                 verdicts,
-                rows,
-                {
-                    "doc_id": table["doc_id"],
-                    "source": table["source"],
-                    "text_bytes": length,
-                    "removed_bytes": removed,
-                    "emptied": emptied,
-                },
+                text_lengths(table["text"]),
+                removed_bytes,
+                rules=context.params["rules"],
+                near_threshold=context.params["near_threshold"],
             )
-            ledger.write(disposition)
-            dispositions_root = add_roots([dispositions_root, rows_root(disposition)])
-            spans_table = _span_rows(context, kept, spans, emptied[chosen])
-            span_sink.write(spans_table)
-            spans_root = add_roots([spans_root, rows_root(spans_table)])
-            if texts is not None:
-                _send(exchange, kept, texts, languages.slice(rows.start, n), disposition, chosen,
-                      verdicts.split[rank[chosen]], shards, seed)  # fmt: skip
-            keep = np.asarray(disposition["kept"])
-            totals["kept"] += int(keep.sum())
-            totals["dropped"] += int((~keep).sum())
-            sums["read"] += int(length.sum())
-            sums["dropped"] += int(length[~keep].sum())
-            for name in ("kept", "removed", "inserted"):
-                sums[name] += int(pc.sum(disposition[f"{name}_bytes"]).as_py() or 0)
-    return {
-        "source": context.params["source"],
-        "documents": totals,
-        "bytes": sums,
-        "text_bytes": sums["read"],
-        "dispositions_root": hex_root(dispositions_root),
-        "spans_root": hex_root(spans_root),
-    }
+            # Cleaning may have left nothing of a survivor; then it is dropped after all.
+            stays = np.asarray(rows["kept"].take(survivors))
+            span_rows = _span_rows(context, table.take(survivors), spans, stays)
+            ledger.write(rows)
+            span_sink.write(span_rows)
+            totals.add(rows, span_rows)
+            documents = table.append_column("cluster", rows["cluster"]).take(survivors)
+            documents = documents.set_column(
+                documents.schema.get_field_index("text"), "text", texts
+            ).filter(pa.array(stays))
+            split = verdicts.split[verdicts.survives][stays]
+            exchange.add(_for_exchange(documents), split, _shards(context, documents, split))
+    return {"source": context.params["source"], **totals.stats()}
 
 
-def _span_rows(context: StepContext, kept: pa.Table, spans: Any, emptied: np.ndarray) -> pa.Table:
+class _Totals:
+    """Sums over the partition: what the conservation laws and the roots are made of."""
+
+    def __init__(self) -> None:
+        self.kept = self.dropped = 0
+        self.bytes = dict.fromkeys(("read", "inserted", "kept", "dropped", "removed"), 0)
+        self.dispositions_root = self.spans_root = 0
+
+    def add(self, rows: pa.Table, span_rows: pa.Table) -> None:
+        kept = np.asarray(rows["kept"])
+        length = np.asarray(rows["text_bytes"])
+        self.kept += int(kept.sum())
+        self.dropped += int((~kept).sum())
+        self.bytes["read"] += int(length.sum())
+        self.bytes["dropped"] += int(length[~kept].sum())
+        for name in ("kept", "removed", "inserted"):
+            self.bytes[name] += int(np.asarray(rows[f"{name}_bytes"]).sum())
+        self.dispositions_root = add_roots([self.dispositions_root, rows_root(rows)])
+        self.spans_root = add_roots([self.spans_root, rows_root(span_rows)])
+
+    def stats(self) -> dict[str, Any]:
+        return {
+            "documents": {"kept": self.kept, "dropped": self.dropped},
+            "rows": self.kept + self.dropped,
+            "bytes": self.bytes,
+            "text_bytes": self.bytes["read"],
+            "dispositions_root": hex_root(self.dispositions_root),
+            "spans_root": hex_root(self.spans_root),
+        }
+
+
+def _clean(context: StepContext, survivors: pa.Table) -> tuple[pa.Array, Spans, np.ndarray]:
+    """Texts (``large_binary``) after cleaning, the spans that went, and the bytes of each text."""
+    data, offsets = text_buffers(survivors["text"])
+    spans = find_spans(data, offsets, context.params["cleaners"])
+    texts = survivors["text"].cast(pa.large_binary()).combine_chunks()
+    cleaned, removed = remove_spans(texts, spans)
+    return cleaned, spans, removed
+
+
+def _span_rows(
+    context: StepContext, survivors: pa.Table, spans: Spans, stays: np.ndarray
+) -> pa.Table:
     """``spans`` rows of the documents that stay."""
-    stays = ~emptied[spans.document]
+    mine = stays[spans.document]
     names = np.asarray([c["name"] for c in context.params["cleaners"]] or [""], object)
     return pa.table(
         {
-            "doc_id": kept["doc_id"].take(pa.array(spans.document[stays])),
-            "rule": pa.array(names[spans.cleaner[stays]], pa.string()),
-            "start": spans.start[stays],
-            "length": spans.length[stays],
-            "inserted": np.zeros(int(stays.sum()), np.int64),
+            "doc_id": survivors["doc_id"].take(pa.array(spans.document[mine])),
+            "rule": pa.array(names[spans.cleaner[mine]], pa.string()),
+            "start": spans.start[mine],
+            "length": spans.length[mine],
+            "inserted": np.zeros(int(mine.sum()), np.int64),
         },
         schema=SPANS.schema,
     )
 
 
-def _send(
-    exchange: ExchangeWriter,
-    kept: pa.Table,
-    texts: pa.Array,
-    languages: pa.Table,
-    disposition: pa.Table,
-    chosen: np.ndarray,
-    split: np.ndarray,
-    shards: list[int],
-    seed: int,
-) -> None:
-    """Route the kept documents of one row group to their shards."""
-    rows = pa.array(chosen)
-    table = pa.table(
-        {
-            "doc_id": kept["doc_id"],
-            "content_id": kept["content_id"],
-            "source": kept["source"],
-            "uri": kept["uri"],
-            "language": pc.fill_null(languages["lang.label"].take(rows), UNDETERMINED),
-            "license": kept["license"],
-            "cluster": disposition["cluster"].take(rows),
-            "text": texts,
-        }
-    )
-    ids = kept["doc_id"].combine_chunks()
-    shard = np.zeros(len(chosen), np.int64)
-    for code, count in enumerate(shards):
+def _for_exchange(documents: pa.Table) -> pa.Table:
+    names = ["doc_id", "content_id", "source", "uri", "language", "license", "cluster", "text"]
+    language = pc.fill_null(documents["language"], UNDETERMINED)
+    at = documents.schema.get_field_index("language")
+    return documents.set_column(at, "language", language).select(names)
+
+
+def _shards(context: StepContext, documents: pa.Table, split: np.ndarray) -> np.ndarray:
+    """The number, in its split, of the shard of each document."""
+    shard = np.zeros(documents.num_rows, np.int64)
+    for code, count in enumerate(context.params["shards"]):
         mine = split == code
         if mine.any():
-            shard[mine] = shard_of(ids.filter(pa.array(mine)), count, seed)
-    nonempty = np.asarray(disposition["kept"].take(rows))
-    mask = pa.array(nonempty)
-    exchange.add(table.filter(mask), split[nonempty], shard[nonempty])
+            ids = documents["doc_id"].filter(pa.array(mine))
+            shard[mine] = shard_of(ids, count, context.params["shard_seed"])
+    return shard
 
 
 STEP = Step(
@@ -245,6 +152,7 @@ STEP = Step(
     code=(
         "dataflow/steps/settle.py",
         "dataflow/steps/columns.py",
+        "dataflow/verdicts.py",
         "dataflow/cleaning.py",
         "dataflow/exchange.py",
         "dataflow/shards",

@@ -9,7 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from dataflow.sources.formats import arrow, html, jsonl, man, parquet, pdf, suffixes, text, warc
+from dataflow.sources.formats.arrow import read as read_arrow
+from dataflow.sources.formats.html import read as read_html
+from dataflow.sources.formats.jsonl import cut as cut_jsonl
+from dataflow.sources.formats.jsonl import read as read_jsonl
+from dataflow.sources.formats.man import SUFFIXES as MAN
+from dataflow.sources.formats.man import read as read_man
+from dataflow.sources.formats.parquet import cut as cut_parquet
+from dataflow.sources.formats.parquet import read as read_parquet
+from dataflow.sources.formats.pdf import read as read_pdf
+from dataflow.sources.formats.suffixes import HTML, TEXT
+from dataflow.sources.formats.text import read as read_text
+from dataflow.sources.formats.warc import read as read_warc
 from dataflow.sources.opened import Opened
 from dataflow.sources.spec import Item, Outcomes
 
@@ -23,12 +34,12 @@ class Format(NamedTuple):
 
 
 FORMATS: dict[str, Format] = {
-    "warc": Format((".warc", ".wet", ".arc"), warc.read),
-    "html": Format(suffixes.HTML, html.read),
-    "jsonl": Format((".jsonl", ".ndjson"), jsonl.read, jsonl.cut),
-    "parquet": Format((".parquet", ".pq"), parquet.read, parquet.cut),
-    "arrow": Format((".arrow", ".arrows", ".feather", ".ipc"), arrow.read),
-    "pdf": Format((".pdf",), pdf.read),
-    "man": Format(man.SUFFIXES, man.read),
-    "text": Format(tuple(suffixes.TEXT), text.read),
+    "warc": Format((".warc", ".wet", ".arc"), read_warc),
+    "html": Format(HTML, read_html),
+    "jsonl": Format((".jsonl", ".ndjson"), read_jsonl, cut_jsonl),
+    "parquet": Format((".parquet", ".pq"), read_parquet, cut_parquet),
+    "arrow": Format((".arrow", ".arrows", ".feather", ".ipc"), read_arrow),
+    "pdf": Format((".pdf",), read_pdf),
+    "man": Format(MAN, read_man),
+    "text": Format(tuple(TEXT), read_text),
 }

@@ -67,7 +67,9 @@ def _parse(line: bytes | None) -> _Line | None:
     match = _FIELDS.match(line or b"")
     if match is None:
         return None
-    url, _, date, content_type, length = (part.decode("utf-8", "replace") for part in match.groups())
+    url, _, date, content_type, length = (
+        part.decode("utf-8", "replace") for part in match.groups()
+    )
     return _Line(url, date, content_type, int(length) if length.isdecimal() else -1)
 
 

@@ -84,9 +84,7 @@ def _next(window: Window, offset: int, limit: int) -> Frame | Damage:
     return take(window, offset, headers, int(length), limit)
 
 
-def take(
-    window: Window, offset: int, headers: Headers, length: int, limit: int
-) -> Frame | Damage:
+def take(window: Window, offset: int, headers: Headers, length: int, limit: int) -> Frame | Damage:
     """The block of ``length`` bytes that follows, or what is wrong with it."""
     if length > limit:
         missing = length - window.discard(length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -82,7 +83,4 @@ def cut(opened: Opened, partition_bytes: int) -> list[Item]:
     edges = [*range(0, item.size, partition_bytes), item.size]
     if len(edges) > 2 and edges[-1] - edges[-2] < partition_bytes // 2:
         del edges[-2]
-    pairs = zip(edges, edges[1:], strict=False)
-    return [replace(item, start=a, end=b, share=b - a) for a, b in pairs]
-
-
+    return [replace(item, start=a, end=b, share=b - a) for a, b in pairwise(edges)]

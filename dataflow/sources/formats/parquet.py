@@ -90,9 +90,7 @@ def _runs(item: Item, metadata: Any, partition_bytes: int) -> Iterator[Item]:
     start = held = 0
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
-        size = sum(
-            row_group.column(c).total_compressed_size for c in range(row_group.num_columns)
-        )
+        size = sum(row_group.column(c).total_compressed_size for c in range(row_group.num_columns))
         if held and held + size > partition_bytes:
             yield replace(item, start=start, end=group, share=held)
             start, held = group, 0

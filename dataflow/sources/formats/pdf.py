@@ -88,5 +88,5 @@ def _pypdf_pages(data: bytes, limit: int) -> Iterator[str]:
             yield page.extract_text()
     except Refusal:
         raise
-    except Exception as error:  # pypdf raises many classes on broken files
+    except Exception as error:  # noqa: BLE001 (pypdf raises many classes on broken files)
         raise Refusal("extraction-failed", f"pypdf: {type(error).__name__}") from None

@@ -9,7 +9,7 @@ Format: WARC 1.1 (ISO 28500:2017).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import NamedTuple
 
 from fastwarc.warc import ArchiveIterator
@@ -56,7 +56,7 @@ def read(opened: Opened) -> Outcomes:
             yield outcome
 
 
-def _read_quickly(opened: Opened) -> Iterator[Outcome]:
+def _read_quickly(opened: Opened) -> Generator[Outcome, None, _Place | None]:
     """Read with fastwarc; return where to go on carefully, or None at a clean end."""
     limit = opened.spec.limits.max_record_bytes
     last, in_member, ordinal = 0, 0, 0
@@ -93,9 +93,7 @@ def _too_large(declared: str, limit: int) -> Refusal:
     return Refusal("record-too-large", f"{declared} bytes, limit {limit}")
 
 
-def _outcome(
-    opened: Opened, offset: int, headers: Headers, block: bytes
-) -> Outcome | None:
+def _outcome(opened: Opened, offset: int, headers: Headers, block: bytes) -> Outcome | None:
     kind = headers.get("warc-type", "").lower()
     if kind in _REFUSED:
         detail = headers.get("warc-refers-to", "") or headers.get("warc-segment-origin-id", "")

@@ -163,7 +163,7 @@ class Window:
                 return False
 
     def next_member(self, beginning: bytes) -> bool:
-        """Search the stored file behind the damaged member for one that decodes to ``beginning``."""
+        """Find the next member in the stored file that decodes to ``beginning``."""
         if not self._gzip:
             return False
         at = self._member + 1

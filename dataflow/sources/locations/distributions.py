@@ -83,9 +83,7 @@ def _inside(path: PurePosixPath) -> str | None:
     return path.as_posix()
 
 
-def _found(
-    uri: str, locator: str, path: metadata.PackagePath, license_id: str
-) -> Found:
+def _found(uri: str, locator: str, path: metadata.PackagePath, license_id: str) -> Found:
     try:
         size = Path(locator).stat().st_size
     except OSError:

@@ -26,9 +26,7 @@ def list_files(spec: SourceSpec) -> list[Found]:
     root = _shared_root(list(local.values()))
     found: list[Found] = []
     for path in spec.paths:
-        rows = (
-            list_local(local[path], root) if path in local else list_remote(path, spec.storage)
-        )
+        rows = list_local(local[path], root) if path in local else list_remote(path, spec.storage)
         matched = list(rows)
         if not matched:
             where = f" (looked in {spec.base})" if path in local and not os.path.isabs(path) else ""  # noqa: PTH117

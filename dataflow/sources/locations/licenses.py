@@ -54,10 +54,10 @@ def license_of(metadata: PackageMetadata) -> str:
 
     Empty where they say nothing that has one SPDX id.
     """
-    expression = metadata.get("License-Expression")
-    if expression and EXPRESSION.match(expression.strip()):
-        return str(expression.strip())
-    stated = str(metadata.get("License") or "").strip().lower()
+    expression = _last(metadata, "License-Expression")
+    if EXPRESSION.match(expression):
+        return expression
+    stated = _last(metadata, "License").lower()
     if stated in _FREE_TEXT:
         return _FREE_TEXT[stated]
     found = {
@@ -66,3 +66,8 @@ def license_of(metadata: PackageMetadata) -> str:
         if (last := str(line).rsplit(" :: ", 1)[-1]) in _CLASSIFIERS
     }
     return found.pop() if len(found) == 1 else ""
+
+
+def _last(metadata: PackageMetadata, name: str) -> str:
+    values = metadata.get_all(name) or [""]
+    return str(values[-1]).strip()

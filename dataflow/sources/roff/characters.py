@@ -6,15 +6,17 @@ import re
 import unicodedata
 
 _PAIRS = """
-- - hy ‐ en – em — bu • co © rg ® tm ™ dg † dd ‡ ps ¶ sc § de ° mc µ ct ¢ Po £ Ye ¥ Eu € Cs ¤ fm ′ sd ″ aq ' dq "
-oq ‘ cq ’ lq “ rq ” Bq „ bq ‚ Fo « Fc » fo ‹ fc › aa ´ ga ` ti ~ ha ^ rs \\ at @ sh # Do $ ul _ ba | br │ bb ¦
-lB [ rB ] lC { rC } la ⟨ ra ⟩ sl / <- ← -> → ua ↑ da ↓ <> ↔ va ↕ lA ⇐ rA ⇒ hA ⇔ +- ± mu × di ÷ pl + mi − eq = != ≠
-== ≡ =~ ≅ ~= ≈ ~~ ≈ ap ∼ <= ≤ >= ≥ if ∞ no ¬ OR ∨ AN ∧ ** ∗ sr √ sq □ ci ○ ss ß ae æ AE Æ oe œ OE Œ /o ø /O Ø
-oA Å oa å -D Ð Sd ð TP Þ Tp þ 12 ½ 14 ¼ 34 ¾ S1 ¹ S2 ² S3 ³ Of ª Om º r! ¡ r? ¿ OK ✓ lh ☜ rh ☞ pc · md ⋅ nb ⊄
-*a α *b β *g γ *d δ *e ε *z ζ *y η *h θ *i ι *k κ *l λ *m μ *n ν *c ξ *o ο *p π *r ρ *s σ *t τ *u υ *f φ *x χ *q ψ
-*w ω *A Α *B Β *G Γ *D Δ *H Θ *L Λ *P Π *S Σ *F Φ *Q Ψ *W Ω pd ∂ gr ∇ is ∫ sum ∑ product ∏ mo ∈ nm ∉ sb ⊂ sp ⊃ ca ∩
-cu ∪ fa ∀ te ∃ es ∅ tf ∴ 3d ∴ Ah ℵ Im ℑ Re ℜ wp ℘ ff ff fi fi fl fl Fi ffi Fl ffl .i ı .j ȷ IJ Ĳ ij ĳ HE ♥ CL ♣ SP ♠ DI ♦
-ru _ rn ‾ radicalex ‾ an ⎯ bv │ lt ⎧ lk ⎨ lb ⎩ sqrt √ nc ⊅ ib ⊆ ip ⊇ c* ⊗ c+ ⊕ Nm ∉ nosp  Fn ƒ mp ∓ ne ≢ pt ∝ |= ≃
+- - hy ‐ en – em — bu • co © rg ® tm ™ dg † dd ‡ ps ¶ sc § de ° mc µ ct ¢ Po £ Ye ¥ Eu € Cs ¤
+fm ′ sd ″ aq ' dq " oq ‘ cq ’ lq “ rq ” Bq „ bq ‚ Fo « Fc » fo ‹ fc › aa ´ ga ` ti ~ ha ^ rs \\
+at @ sh # Do $ ul _ ba | br │ bb ¦ lB [ rB ] lC { rC } la ⟨ ra ⟩ sl / <- ← -> → ua ↑ da ↓ <> ↔
+va ↕ lA ⇐ rA ⇒ hA ⇔ +- ± mu × di ÷ pl + mi − eq = != ≠ == ≡ =~ ≅ ~= ≈ ~~ ≈ ap ∼ <= ≤ >= ≥ if ∞
+no ¬ OR ∨ AN ∧ ** ∗ sr √ sq □ ci ○ ss ß ae æ AE Æ oe œ OE Œ /o ø /O Ø oA Å oa å -D Ð Sd ð TP Þ
+Tp þ 12 ½ 14 ¼ 34 ¾ S1 ¹ S2 ² S3 ³ Of ª Om º r! ¡ r? ¿ OK ✓ lh ☜ rh ☞ pc · md ⋅ nb ⊄ *a α *b β
+*g γ *d δ *e ε *z ζ *y η *h θ *i ι *k κ *l λ *m μ *n ν *c ξ *o ο *p π *r ρ *s σ *t τ *u υ *f φ
+*x χ *q ψ *w ω *A Α *B Β *G Γ *D Δ *H Θ *L Λ *P Π *S Σ *F Φ *Q Ψ *W Ω pd ∂ gr ∇ is ∫ sum ∑
+product ∏ mo ∈ nm ∉ sb ⊂ sp ⊃ ca ∩ cu ∪ fa ∀ te ∃ es ∅ tf ∴ 3d ∴ Ah ℵ Im ℑ Re ℜ wp ℘ ff ff fi fi
+fl fl Fi ffi Fl ffl .i ı .j ȷ IJ Ĳ ij ĳ HE ♥ CL ♣ SP ♠ DI ♦ ru _ rn ‾ radicalex ‾ an ⎯ bv │ lt ⎧
+lk ⎨ lb ⎩ sqrt √ nc ⊅ ib ⊆ ip ⊇ c* ⊗ c+ ⊕ Nm ∉ nosp  Fn ƒ mp ∓ ne ≢ pt ∝ |= ≃
 """
 _ACCENTS = {
     "`": "\u0300", "'": "\u0301", "^": "\u0302", "~": "\u0303", ":": "\u0308",
