@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow.parquet as pq
 
 from dataflow import graph
 from dataflow.costs import summarise
@@ -31,6 +32,9 @@ from dataflow.tokens import energon_tasks, token_tasks
 
 FIXED_NAMES = ("pack", "tokenize", "energon")
 """Steps whose outputs have names without a key, so that others find them."""
+
+OUTPUT_FOLDERS = ("documents", "signals", "ledger", "index", "shards", "tokenizer", "work")
+"""Folders of a run that belong to its build: files in them are the run's or nobody's."""
 
 KEYS_FILE = "journal/keys.json"
 """Keys of all tasks whose outputs may lie in the run folder: what a sweep looks through."""
@@ -199,17 +203,21 @@ class _Build:
                 self.known.discard(key)
 
     def _sweep(self) -> None:
-        """Delete temporary outputs, and all outputs that this build does not want."""
-        for key in sorted(self.known):
-            record = self.runner.records.get(key) or self.journal.get(key)
-            if record is None:
-                continue
-            stale = key not in self.wanted
-            if stale:
-                self.store.delete(self.journal.path(key))
-            for output in record.outputs.values():
-                if stale or output.temporary:
-                    self.store.delete(output.path)
+        """Delete what is not of the finished run: temporary outputs, those of other recipes and
+        code, and files that a killed worker began.
+
+        The last have no record, so the folders are listed. Records go first: a file without a
+        record does not exist anyway.
+        """
+        for key in sorted(self.known - self.wanted):
+            self.store.delete(self.journal.path(key))
+        with self.store.open("manifest.parquet") as stream:
+            wanted = set(pq.ParquetFile(stream).read(["path"])["path"].to_pylist())
+        for folder in OUTPUT_FOLDERS:
+            for path in self.store.list(folder):
+                if path not in wanted:
+                    self.store.delete(path)
+            self.store.remove_empty(folder)
         self.known = set(self.wanted)
         self.store.write(KEYS_FILE, orjson.dumps(sorted(self.known)))
 

@@ -194,6 +194,28 @@ class Store:
         info = filesystem.get_file_info(f"{root}/{path}")
         return None if info.type != pafs.FileType.File else int(info.size)
 
+    def list(self, folder: str) -> list[str]:
+        """All files under ``folder``, sorted; for cleaning up, never to learn what exists."""
+        self._check(folder)
+        if self.local is not None:
+            found = (self.local / folder).rglob("*")
+            return sorted(p.relative_to(self.local).as_posix() for p in found if p.is_file())
+        filesystem, root = self._remote()
+        selector = pafs.FileSelector(f"{root}/{folder}", recursive=True, allow_not_found=True)
+        infos = filesystem.get_file_info(selector)
+        return sorted(
+            info.path.removeprefix(f"{root}/") for info in infos if info.type == pafs.FileType.File
+        )
+
+    def remove_empty(self, folder: str) -> None:
+        """Remove ``folder`` and those below it that hold no file (object stores have none)."""
+        self._check(folder)
+        if self.local is None or not (self.local / folder).is_dir():
+            return
+        for parent, _, _ in os.walk(self.local / folder, topdown=False):
+            with contextlib.suppress(OSError):  # it holds something
+                Path(parent).rmdir()
+
     def delete(self, path: str) -> None:
         """Remove ``path`` if it is there."""
         self._check(path)

@@ -44,6 +44,16 @@ _DOS = re.compile(r"^(cp(4|7|8)\d\d|hp_roman8|mac_.*|ptcp154|cp1006|cp1125|kz104
 _UNUSED = {"iso8859_16": "iso8859-2"}
 """Romanian was written in ISO 8859-2 or UTF-8; ISO 8859-16 came too late to be used."""
 
+_SUPERSETS = {
+    "euc_kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "iso8859-11": "cp874",
+    "iso8859-9": "cp1254",
+    "shift_jis": "cp932",
+}
+"""What browsers decode in place of an older standard (Python's codecs hold to the letter)."""
+
 
 class Decoded(NamedTuple):
     """Text, the Python name of its encoding, and how many places were damaged."""
@@ -94,10 +104,17 @@ def declared_in_html(data: bytes) -> str | None:
     return (match[1] or match[2]).decode("ascii")
 
 
+def _web_name(label: str) -> str:
+    name = map_encoding_to_html5(label, fallback_utf8=False)
+    if name is None:
+        python = codecs.lookup(label).name
+        name = map_encoding_to_html5(python, fallback_utf8=False) or python
+    return _SUPERSETS.get(name, name)
+
+
 def _strict(data: bytes, name: str) -> Decoded | None:
-    label = map_encoding_to_html5(name, fallback_utf8=False) or name
     try:
-        name = codecs.lookup(label).name
+        name = codecs.lookup(_web_name(name)).name
         text = data.decode(name)
     except (LookupError, UnicodeError):
         return None

@@ -2,8 +2,9 @@
 
 Documents are the payloads of ``response``, ``resource`` and ``conversion`` records; ``revisit`` and
 ``continuation`` records are unreadable rows; the others describe the crawl and are none.
-Offsets are where a record starts in the stored file. A record that shares a compressed member with
-one before it has no place of its own there: its offset is ``SHARED`` plus its ordinal in the file.
+Offsets are where a record starts in the stored file. A record that shares a gzip member with one
+before it has no place of its own there: its offset is ``SHARED`` plus its ordinal in the file, as
+are all in archives of another compression.
 Format: WARC 1.1 (ISO 28500:2017).
 """
 
@@ -28,10 +29,10 @@ _REFUSED = {"revisit": "revisit", "continuation": "segmented"}
 
 
 class _Place(NamedTuple):
-    """How far the quick reader came: the last member's start, records of it done, all done."""
+    """Where the careful reader takes over: a stored byte, records to pass over, records done."""
 
     start: int
-    in_member: int
+    skip: int
     ordinal: int
 
 
@@ -42,51 +43,71 @@ def read(opened: Opened) -> Outcomes:
     if opened.head(9) == b"filedesc:":
         yield from arc.read(opened)
         return
-    place = yield from _read_quickly(opened)
+    by_member = opened.compression in (None, "gzip") and opened.raw.seekable()
+    place = yield from _read_quickly(opened, by_member)
     if place is None:
         return
-    if opened.compression not in (None, "gzip") or not opened.raw.seekable():
+    if not by_member:
         refusal = Refusal("corrupt", f"{opened.compression or 'archive'} data end or do not decode")
         yield opened.unreadable(SHARED + place.ordinal, refusal)
         return
-    for found in frames(opened, place.start, place.in_member, place.ordinal):
+    for found in frames(opened, *place):
         if isinstance(found, Damage):
             yield opened.unreadable(found.offset, found.refusal)
         elif (outcome := _outcome(opened, found.offset, found.headers, found.block)) is not None:
             yield outcome
 
 
-def _read_quickly(opened: Opened) -> Generator[Outcome, None, _Place | None]:
-    """Read with fastwarc; return where to go on carefully, or None at a clean end."""
+def _read_quickly(opened: Opened, by_member: bool) -> Generator[Outcome, None, _Place | None]:
+    """Read with fastwarc; return where to go on carefully, or None at a clean end.
+
+    fastwarc gives a record inside a gzip member the position of the member or of the next one, so
+    an outcome is held back until the next record has a later position.
+    """
     limit = opened.spec.limits.max_record_bytes
-    last, in_member, ordinal = 0, 0, 0
-    opened.raw.seek(0)
+    held: Outcome | None = None
+    last, done, ordinal = -1, _Place(0, 0, 0), 0
+    if opened.raw.seekable():
+        opened.raw.seek(0)
     try:
         for record in ArchiveIterator(opened.raw, parse_http=False):
-            start = record.stream_pos
-            if start != last:
-                last, in_member = start, 0
-            offset = start if in_member == 0 else SHARED + ordinal
+            start = record.stream_pos if by_member else SHARED + ordinal
+            if start <= last or (by_member and 0 <= opened.item.size <= start):
+                return done
+            if held is not None:
+                yield held
+            held = None
+            if last >= 0:
+                done = _Place(last, 1, ordinal)
+            last = start
             headers = Headers((name.lower(), value) for name, value in record.headers.items())
             declared = headers.get("content-length", "")
             length = record.content_length
             if not declared.isdecimal() or length != int(declared):
                 break
             if length > limit:
-                yield opened.unreadable(offset, _too_large(declared, limit))
+                held = opened.unreadable(start, _too_large(declared, limit))
             else:
                 block = record.reader.read()
                 if len(block) != length:
                     break
-                if (outcome := _outcome(opened, offset, headers, block)) is not None:
-                    yield outcome
-            in_member += 1
+                held = _outcome(opened, start, headers, block)
             ordinal += 1
         else:
-            return None
+            if opened.compression != "gzip" or last < 0 or _starts_member(opened, last):
+                if held is not None:
+                    yield held
+                return None
     except OSError:
         pass  # the careful reader finds the place again, and says what is wrong with it
-    return _Place(last, in_member, ordinal)
+    if not by_member and held is not None:
+        yield held
+    return done if by_member else _Place(0, 0, ordinal)
+
+
+def _starts_member(opened: Opened, start: int) -> bool:
+    opened.raw.seek(start)
+    return opened.raw.read(2) == b"\x1f\x8b"
 
 
 def _too_large(declared: str, limit: int) -> Refusal:

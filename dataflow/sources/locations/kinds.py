@@ -8,9 +8,12 @@ from dataflow.sources.compression import strip_suffix
 from dataflow.sources.formats.suffixes import CODE, MARKUP, PROSE
 
 WRITTEN = frozenset(CODE) | frozenset(MARKUP) | frozenset(PROSE)
-NAMES = frozenset(
-    {"AUTHORS", "BUGS", "CHANGELOG", "CHANGES", "CONTRIBUTING", "CONTRIBUTORS", "COPYING", "COPYRIGHT", "FAQ", "HACKING", "HISTORY", "INSTALL", "LICENCE", "LICENSE", "MAINTAINERS", "MANIFEST", "METADATA", "NEWS", "NOTICE", "PATENTS", "README", "RELEASE", "RELEASES", "SECURITY", "THANKS", "TODO", "copyright"}
-)  # fmt: skip
+_NAMES = """
+AUTHORS BUGS CHANGELOG CHANGES CONTRIBUTING CONTRIBUTORS COPYING COPYRIGHT FAQ HACKING HISTORY
+INSTALL LICENCE LICENSE MAINTAINERS MANIFEST METADATA NEWS NOTICE PATENTS README RELEASE
+RELEASES SECURITY THANKS TODO copyright
+"""
+NAMES = frozenset(_NAMES.split())
 """Files without a suffix, or with one that says nothing, known by the first part of their name."""
 
 

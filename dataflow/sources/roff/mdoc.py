@@ -21,57 +21,11 @@ _CLOSING = {
     "Ac": ">", "Bc": "]", "Brc": "}", "Dc": "”", "Oc": "]", "Pc": ")", "Qc": '"', "Sc": "’",
     "Ec": "", "Xc": "", "Fc": ")", "Re": "",
 }  # fmt: skip
-_PLAIN = frozenset(
-    [
-        "Ad",
-        "An",
-        "Ar",
-        "At",
-        "Bsx",
-        "Bx",
-        "Cd",
-        "Cm",
-        "Dv",
-        "Em",
-        "Er",
-        "Ev",
-        "Fa",
-        "Fx",
-        "Ft",
-        "Ic",
-        "In",
-        "Li",
-        "Lk",
-        "Ms",
-        "Mt",
-        "Nm",
-        "No",
-        "Nx",
-        "Ox",
-        "Pa",
-        "Sx",
-        "Sy",
-        "St",
-        "Tn",
-        "Ux",
-        "Va",
-        "Vt",
-        "%A",
-        "%B",
-        "%C",
-        "%D",
-        "%I",
-        "%J",
-        "%N",
-        "%O",
-        "%P",
-        "%Q",
-        "%R",
-        "%T",
-        "%U",
-        "%V",
-    ]
-)
+_NAMES = """
+Ad An Ar At Bsx Bx Cd Cm Dv Em Er Ev Fa Fx Ft Ic In Li Lk Ms Mt Nm No Nx Ox Pa Sx Sy St Tn Ux Va
+Vt %A %B %C %D %I %J %N %O %P %Q %R %T %U %V
+"""
+_PLAIN = frozenset(_NAMES.split())
 _INLINE = _PLAIN | {"Fl", "Fn", "Ns", "Ap", "Pf", "Xr", "Nd"} | set(_ENCLOSING) | set(_OPENING)
 _CLOSERS = frozenset(".,:;)]?!|")
 _SYSTEMS = {"Bx": "BSD", "Fx": "FreeBSD", "Nx": "NetBSD", "Ox": "OpenBSD", "Ux": "UNIX"}
