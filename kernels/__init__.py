@@ -19,7 +19,7 @@ def _cache_folder() -> Path:
     """The cache folder of this version of the package: beside it, or the user's if read-only."""
     here = Path(__file__).resolve().parent
     digest = hashlib.blake2b(digest_size=8)
-    for file in sorted(here.rglob("*.py")):
+    for file in sorted(path for path in here.rglob("*") if path.suffix in (".py", ".txt")):
         digest.update(file.relative_to(here).as_posix().encode() + b"\0" + file.read_bytes())
     name = f"numba-{digest.hexdigest()}"
     beside = here / "__pycache__"

@@ -21,9 +21,9 @@ class Nesting(NamedTuple):
     """Counts over one document.
 
     ``tags``: start and end tags. ``depth``: most elements open at once, not counting void
-    elements and those with an optional end tag. ``depth_sum``: over start tags, how many were open. ``reopened``: over start tags, how
-    many formatting elements were left open in blocks already closed. ``stopped``: the scan ended
-    early because the depth limit was passed.
+    elements and those with an optional end tag. ``depth_sum``: over start tags, how many were open.
+    ``reopened``: over start tags, how many formatting elements were left open in blocks already
+    closed. ``stopped``: the scan ended early because the depth limit was passed.
     """
 
     tags: int
@@ -33,10 +33,19 @@ class Nesting(NamedTuple):
     stopped: bool
 
 
+HARMLESS = 4000
+"""With so few ``<``, depths sum to 8 million at most and 2 million elements can be opened again."""
+
+
+def count_tags(html: bytes) -> int:
+    """How many ``<`` a document holds: a vector pass, about 7 GB/s."""
+    return int(np.count_nonzero(np.frombuffer(html, dtype=np.uint8) == 60))
+
+
 def measure(html: bytes, depth_limit: int) -> Nesting:
     """Measure ``html`` (any ASCII-compatible encoding), stopping at ``depth_limit`` open elements.
 
-    One pass, constant memory: about 1 GB/s.
+    One pass, constant memory, about 1 GB/s.
     """
     stack = np.empty(depth_limit + 1, dtype=np.int64)
     out = np.zeros(5, dtype=np.int64)
@@ -46,7 +55,7 @@ def measure(html: bytes, depth_limit: int) -> Nesting:
 
 @njit(cache=True, nogil=True)
 def _next_tag(text: NDArray[np.uint8], words: NDArray[np.uint64], at: int) -> int:
-    """The position of the next ``<`` at or after ``at``, eight bytes at a time where there is none."""
+    """The position of the next ``<`` at or after ``at``; passes eight bytes at a time."""
     n = text.size
     while at < n:
         if text[at] == 60:
@@ -70,7 +79,7 @@ def _kind(code: int) -> int:
     slot = (code ^ (code >> 13) ^ (code >> 29)) & 255  # names.slot
     while KEYS[slot] != 0:
         if KEYS[slot] == code:
-            return KINDS[slot]
+            return int(KINDS[slot])
         slot = (slot + 1) & 255
     return 0
 
@@ -91,7 +100,7 @@ def _name(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
             code = (code << 8) | c
         length += 1
         at += 1
-    return code, at
+    return int(code), at
 
 
 @njit(cache=True, nogil=True)
@@ -140,7 +149,7 @@ def _skip_comment(text: NDArray[np.uint8], at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int64]) -> None:
-    """Fill ``out`` int64[5] with the fields of ``Nesting``; ``stack`` int64[limit + 1] is scratch."""
+    """Fill ``out`` int64[5], the fields of ``Nesting``; ``stack`` int64[limit + 1] is scratch."""
     n = text.size
     words = text[: n & ~7].view(np.uint64)
     at = 0

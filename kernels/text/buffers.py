@@ -36,7 +36,7 @@ def checked(
             f"{MAX_DOCUMENT_BYTES}; cut it before it is scanned"
         )
     data = np.ascontiguousarray(data).view()
-    places = np.ascontiguousarray(offsets, np.int64).view()
+    places: NDArray[np.int64] = np.ascontiguousarray(offsets, np.int64).view()
     # One type for the compiler, whether the buffers come from Arrow (read-only) or from NumPy.
     data.flags.writeable = False
     places.flags.writeable = False
@@ -70,8 +70,7 @@ def buffers_of(strings: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64]]
     _, places, data = strings.buffers()
     if len(strings) == 0 or places is None:
         return np.empty(0, np.uint8), np.zeros(1, np.int64)
-    offsets = np.frombuffer(places, np.int64 if wide else np.int32)
-    offsets = offsets[strings.offset : strings.offset + len(strings) + 1].astype(np.int64)
-    if data is None:
-        return np.empty(0, np.uint8), offsets
-    return np.frombuffer(data, np.uint8), offsets
+    kind: type[np.integer] = np.int64 if wide else np.int32
+    offsets = np.frombuffer(places, kind)[strings.offset : strings.offset + len(strings) + 1]
+    bytes_ = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+    return bytes_, offsets.astype(np.int64)

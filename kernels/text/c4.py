@@ -28,7 +28,7 @@ from kernels.text.characters import (
 )
 from kernels.text.lines import filled_end
 from kernels.text.sentences import count_sentences
-from kernels.text.spans import count_chars, equal8, front, holds, load8, next_line_feed, popcount
+from kernels.text.spans import count_chars, equal8, front, holds, load8, popcount
 from kernels.text.unicode import (
     CAT_DIGIT,
     CATEGORY_MASK,
@@ -68,30 +68,57 @@ _BOUNDS = np.cumsum([0] + [len(s) for s in PHRASES + CITATIONS])
 _FIRST_HIGH = np.uint64(0x80)
 _HIGHS = np.uint64(0x8080808080808080)
 _E0 = np.uint64(0xE0E0E0E0E0E0E0E0)
-_FC = np.uint64(0xFCFCFCFCFCFCFCFC)
+_F0 = np.uint64(0xF0F0F0F0F0F0F0F0)
+_F8 = np.uint64(0xF8F8F8F8F8F8F8F8)
+_ONE = np.uint64(1)
+_U7 = np.uint64(7)
 _U8 = np.uint64(8)
 _U56 = np.uint64(56)
+# A word of more bytes than MAX_WORD_CHARS fills more blocks of eight than these.
+_DRY_BLOCKS = MAX_WORD_CHARS // 8 - 2
 
 
 @njit(inline="always")
-def _plain_words(text, begin, end):  # type: ignore[no-untyped-def]
-    # Words of a line, eight bytes at a time; -1 if it may hold a control character other than tab
-    # or a white space beyond ASCII, all of which begin with C2 or E0 .. E3.
+def _wide_white8(v, v1, v2):  # type: ignore[no-untyped-def]
+    # Where a white space beyond ASCII may begin in eight bytes; v1, v2 are what follows them.
+    # They are C2 85, C2 A0, E1 9A 80, E2 80 80 .. 8A, E2 80 A8, A9, AF, E2 81 9F and E3 80 80.
+    found = equal8(v, 0xC2) & (equal8(v1, 0x85) | equal8(v1, 0xA0))
+    found |= equal8(v, 0xE1) & equal8(v1, 0x9A)
+    late = equal8(v2 & _F0, 0x80) | equal8(v2 & _F8, 0xA8)
+    found |= equal8(v, 0xE2) & (equal8(v1, 0x81) | (equal8(v1, 0x80) & late))
+    return found | (equal8(v, 0xE3) & equal8(v1, 0x80) & equal8(v2, 0x80))
+
+
+@njit(inline="always")
+def _plain_words(text, size, begin):  # type: ignore[no-untyped-def]
+    # The words of a line and the place of its line feed (or size), eight bytes at a time. -1 words
+    # if it may hold a control character other than tab, a break other than LF and CR LF, a white
+    # space beyond ASCII, or a word that is too long.
     words = np.int64(0)
     before = _FIRST_HIGH  # the high bit of the first byte: white space before the first word
+    dry = 0  # blocks in a row without white space
     i = np.int64(begin)
-    while i < end:
-        v = load8(text, i)
-        inside = front(min(end - i, 8))
+    while i < size:
+        v, v1 = load8(text, i), load8(text, i + 1)
+        inside = front(min(size - i, 8))
+        feed = equal8(v, 0x0A) & inside
+        if feed:
+            inside &= ((feed & (~feed + _ONE)) - _ONE) >> _U7
         tabs = equal8(v, 0x09)
-        doubt = equal8(v & _E0, 0x00) & ~tabs | equal8(v, 0xC2) | equal8(v & _FC, 0xE0)
-        if doubt & inside:
-            return np.int64(-1)
-        white = equal8(v, 0x20) | tabs | (_HIGHS & ~inside)
+        returns = equal8(v, 0x0D) & equal8(v1, 0x0A)
+        doubt = equal8(v & _E0, 0x00) & ~(tabs | returns)
+        if v & _HIGHS:
+            doubt |= _wide_white8(v, v1, load8(text, i + 2))
+        white = equal8(v, 0x20) | tabs | returns | (_HIGHS & ~inside)
+        dry = dry + 1 if white == 0 else 0
+        if doubt & inside or dry > _DRY_BLOCKS:
+            return np.int64(-1), i
         words += popcount(~white & _HIGHS & (white << _U8 | before))
+        if feed:
+            return words, i + (popcount(inside) >> 3)
         before = white >> _U56
         i += 8
-    return words
+    return words, np.int64(size)
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -99,19 +126,20 @@ def split_line(text, size, begin):  # type: ignore[no-untyped-def]
     """Read the line that begins at byte ``begin`` of ``text[:size]``.
 
     Returns its end, where the next one begins, where it begins and ends without the white space
-    around it, its words, and whether one of them is too long.
+    around it, its words, and whether one of them is too long. ``text`` padded by 10 bytes.
     """
-    end = next_line_feed(text, begin, size)
-    if end - begin <= MAX_WORD_CHARS:
-        words = _plain_words(text, begin, end)
-        if words >= 0:
-            first, last = np.int64(begin), end
-            while first < last and (text[first] == 0x20 or text[first] == 0x09):
-                first += 1
-            while first < last and (text[last - 1] == 0x20 or text[last - 1] == 0x09):
-                last -= 1
-            return end, min(end + 1, size), first, last, words, False
-    return _split_any_line(text, size, begin)
+    words, end = _plain_words(text, size, begin)
+    if words < 0:
+        return _split_any_line(text, size, begin)
+    following = min(end + 1, size)
+    if end > begin and text[end - 1] == 0x0D:
+        end -= 1
+    first, last = np.int64(begin), end
+    while first < last and (text[first] == 0x20 or text[first] == 0x09):
+        first += 1
+    while first < last and (text[last - 1] == 0x20 or text[last - 1] == 0x09):
+        last -= 1
+    return end, following, first, last, words, False
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -123,7 +151,7 @@ def _split_any_line(text, size, begin):  # type: ignore[no-untyped-def]
     too_long = False
     word = np.int64(-1)  # where the word begins that goes on here, if one does
     i = np.int64(begin)
-    breaks = np.int64(0)
+    following = np.int64(size)
     while i < size:
         kind = kinds[text[i]]
         if kind == LINE_PLAIN:
@@ -133,7 +161,7 @@ def _split_any_line(text, size, begin):  # type: ignore[no-untyped-def]
             i += 1
             continue
         step = 1
-        breaks = np.int64(kind == LINE_BREAK)
+        ends = kind == LINE_BREAK
         if kind == LINE_WIDE:
             c, step = decode(text, i)
             if not property_word(c) & SPACE:
@@ -142,18 +170,18 @@ def _split_any_line(text, size, begin):  # type: ignore[no-untyped-def]
                     words += 1
                 i += step
                 continue
-            breaks = np.int64(c == 0x85 or c == 0x2028 or c == 0x2029)
+            ends = c in (0x85, 0x2028, 0x2029)
         if word >= 0:
             if first < 0:
                 first = word
             last = i
             if i - word > MAX_WORD_CHARS:
                 too_long |= count_chars(text, word, i) > MAX_WORD_CHARS
-            word = -1
-        if breaks:
-            breaks = step
-            if text[i] == 0x0D and i + 1 < size and text[i + 1] == 0x0A:
-                breaks = 2
+            word = np.int64(-1)
+        if ends:
+            following = np.int64(i + step)
+            if text[i] == 0x0D and following < size and text[following] == 0x0A:
+                following += 1
             break
         i += step
     if word >= 0:
@@ -164,7 +192,7 @@ def _split_any_line(text, size, begin):  # type: ignore[no-untyped-def]
             too_long |= count_chars(text, word, i) > MAX_WORD_CHARS
     if first < 0:
         first = last = i
-    return i, i + breaks, first, last, np.int64(words), too_long
+    return i, following, first, last, np.int64(words), too_long
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -173,10 +201,10 @@ def _is_at(text, i, end, string):  # type: ignore[no-untyped-def]
     low, high = _BOUNDS[string], _BOUNDS[string + 1]
     if i + high - low > end:
         return False
-    for k in range(high - low):
-        if text[i + k] != _STRINGS[low + k]:
-            return False
-    return True
+    k = 0
+    while k < high - low and text[i + k] == _STRINGS[low + k]:
+        k += 1
+    return k == high - low
 
 
 @njit(cache=True, nogil=True, boundscheck=False)

@@ -44,7 +44,7 @@ def lanes():  # type: ignore[no-untyped-def]
         word = property_word(c)
         category = (word >> CATEGORY_SHIFT) & CATEGORY_MASK
         lane = np.uint64(0)
-        if category == CAT_LETTER or category == CAT_UPPER:
+        if category in (CAT_LETTER, CAT_UPPER):
             lane |= np.uint64(1) << np.uint64(8 * LETTERS)
         if category == CAT_UPPER:
             lane |= np.uint64(1) << np.uint64(8 * UPPER)
@@ -86,7 +86,7 @@ def count_characters(text, size, ascii_lanes, counts):  # type: ignore[no-untype
             c, step = decode(text, i)
             word = property_word(c)
             category = (word >> CATEGORY_SHIFT) & CATEGORY_MASK
-            counts[LETTERS] += category == CAT_LETTER or category == CAT_UPPER
+            counts[LETTERS] += category in (CAT_LETTER, CAT_UPPER)
             counts[UPPER] += category == CAT_UPPER
             counts[DIGITS] += category == CAT_DIGIT
             counts[PUNCT] += category == CAT_PUNCT
@@ -121,7 +121,8 @@ def look(text, size):  # type: ignore[no-untyped-def]
     """Tell what ``text[:size]`` may hold: bits ``LOOK_*``; no bit means surely not.
 
     LOOK_PHRASE: one of C4's phrases, in any ASCII case; LOOK_KELVIN: U+212A, whose lower case is
-    "k"; LOOK_BRACKET: "["; LOOK_CURLY: "{"; LOOK_DOTS: "..." or "…". ``text`` padded by 11 bytes or more.
+    "k"; LOOK_BRACKET: "["; LOOK_CURLY: "{"; LOOK_DOTS: "..." or "…".
+    ``text`` padded by 11 bytes or more.
     """
     phrase, kelvin, dots = np.uint64(0), np.uint64(0), np.uint64(0)
     bracket, curly = np.uint64(0), np.uint64(0)
@@ -160,10 +161,8 @@ def count_ellipses(text, size):  # type: ignore[no-untyped-def]
     count = 0
     i = 0
     while i < size:
-        if text[i] == 0x2E and text[i + 1] == 0x2E and text[i + 2] == 0x2E:
-            count += 1
-            i += 3
-        elif text[i] == 0xE2 and text[i + 1] == 0x80 and text[i + 2] == 0xA6:
+        dots = text[i] == 0x2E and text[i + 1] == 0x2E and text[i + 2] == 0x2E
+        if dots or (text[i] == 0xE2 and text[i + 1] == 0x80 and text[i + 2] == 0xA6):
             count += 1
             i += 3
         else:

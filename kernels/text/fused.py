@@ -79,7 +79,9 @@ def scan_documents(  # type: ignore[no-untyped-def]
         state = row[WORDS : WORDS + w.STATE]
         w.segment(text, size, whitespace, words, state)
         while state[w.POSITION] < size:
-            words = w.grown_words(words, words.begin.shape[0] * 3 // 2)
+            # As many as the words so far let expect, so that few arrays are larger than needed.
+            expected = w.grown_capacity(state[w.WORDS], state[w.POSITION], size)
+            words = w.grown_words(words, expected)
             w.segment(text, size, whitespace, words, state)
         n = state[w.WORDS]
         row[STOP_WORDS] = count_stop_words(text, words.begin, words.end, n)
@@ -98,10 +100,10 @@ def scan_documents(  # type: ignore[no-untyped-def]
         found = row[C4 : C4 + c4.COUNTS]
         c4.count_c4(text, size, is_ascii, looks, clean, found)
 
-        if bands > 0:
-            if signature(words.folded, state[w.CONTENT_WORDS], ngram, a, b, minima) > 0:
-                signed[document] = True
-                band_keys(minima, bands, rows, keys[document])
+        content = state[w.CONTENT_WORDS]
+        if bands > 0 and signature(words.folded, content, ngram, a, b, minima) > 0:
+            signed[document] = True
+            band_keys(minima, bands, rows, keys[document])
 
         if size > _SMALL_BYTES:
             text = np.empty(0, np.uint8)

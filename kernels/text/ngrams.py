@@ -39,16 +39,16 @@ class GramArrays(NamedTuple):
     """Scratch for one document's repeated grams: int32, each of the document's words.
 
     ``place``, ``gram``: where the repeated grams of one length stand, and the index of the first
-    occurrence of each; ``next_place``, ``next_gram``: the same of the next length. ``count``: by
-    index of the first occurrence. ``table``: open addressing, int32 of a power of two, at least
-    twice the words.
+    occurrence of each; ``next_place``, ``next_gram``: the same of the next length. ``times``: how
+    often, by index of the first occurrence. ``table``: open addressing, int32 of a power of two,
+    at least twice the words.
     """
 
     place: NDArray[np.int32]
     gram: NDArray[np.int32]
     next_place: NDArray[np.int32]
     next_gram: NDArray[np.int32]
-    count: NDArray[np.int32]
+    times: NDArray[np.int32]
     table: NDArray[np.int32]
 
 
@@ -75,7 +75,7 @@ def repeated_words(text, words, n, grams):  # type: ignore[no-untyped-def]
     Words are equal when their bytes are. ``words`` the first ``n`` of :class:`WordArrays`.
     """
     begin, end, exact = words.begin, words.end, words.exact
-    count, table, first = grams.count, grams.table, grams.next_gram
+    count, table, first = grams.times, grams.table, grams.next_gram
     mask = clear_table(table, n)
     for i in range(n):
         h = exact[i]
@@ -178,13 +178,13 @@ def repetition(text, words, n, grams, out):  # type: ignore[no-untyped-def]
     place, gram = grams.place, grams.gram
     next_place, next_gram = grams.next_place, grams.next_gram
     for length in range(2, _LONGEST + 1):
-        m = _lengthen(place, gram, m, next_place, next_gram, grams.count, grams.table)
+        m = _lengthen(place, gram, m, next_place, next_gram, grams.times, grams.table)
         place, next_place = next_place, place
         gram, next_gram = next_gram, gram
         value = np.int64(0)
         if length <= _TOP_LAST:
             if length <= n:
-                value = _top(place, gram, m, grams.count, words.chars, length)
+                value = _top(place, gram, m, grams.times, words.chars, length)
         else:
-            value = _duplicates(place, gram, m, grams.count, words.chars, length)
+            value = _duplicates(place, gram, m, grams.times, words.chars, length)
         out[length - _TOP_FIRST] = value

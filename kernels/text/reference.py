@@ -16,9 +16,10 @@ import numpy as np
 from kernels.text import unicode as u
 from kernels.text.c4 import MAX_WORD_CHARS, MIN_LINE_WORDS
 from kernels.text.lines import LONG_LINE_CHARS, SHORT_LINE_CHARS
+from kernels.text.minhash_reference import mix64
 from kernels.text.ngrams import DUPLICATE_GRAMS, TOP_GRAMS
-from kernels.text.segment import FNV_OFFSET, FNV_PRIME
 from kernels.text.stop_words import STOP_WORDS
+from kernels.text.word_hash import HASH_MULTIPLIER, HASH_SEED
 
 _U64 = (1 << 64) - 1
 _CITATION = re.compile(r"\[\d*]|\[edit]|\[citation needed]")
@@ -144,15 +145,13 @@ def _sentence_boundary(before: str, after: str) -> bool:
 
 
 def word_hash(word: str) -> int:
-    """Return FNV-1a 64 of the UTF-8 bytes of ``word``, then MurmurHash3's 64-bit finaliser."""
-    h = FNV_OFFSET
-    for byte in word.encode():
-        h = (h ^ byte) * FNV_PRIME & _U64
-    h ^= h >> 33
-    h = h * 0xFF51AFD7ED558CCD & _U64
-    h ^= h >> 33
-    h = h * 0xC4CEB9FE1A85EC53 & _U64
-    return h ^ h >> 33
+    """Hash a word as :mod:`kernels.text.word_hash` says."""
+    data = word.encode()
+    h = HASH_SEED
+    for i in range(0, len(data), 8):
+        h = (h ^ int.from_bytes(data[i : i + 8], "little")) * HASH_MULTIPLIER & _U64
+        h ^= h >> 32
+    return mix64(h ^ len(data))
 
 
 def folded(word: str) -> str:
@@ -235,7 +234,7 @@ def _c4(text: str, terminal_punctuation: bool) -> Counter[str]:
         guilt, cleaned = judge_line(line.strip())
         if not terminal_punctuation:
             guilt.discard("unpunctuated")
-        removed = None
+        removed: str | None = None
         for rule in ("long_word", "unpunctuated", "short"):
             if rule in guilt:
                 removed = rule

@@ -6,10 +6,8 @@ punctuation mark. Scripts written without spaces that UAX #29 leaves to dictiona
 Khmer, Burmese) give one word a letter with its marks. The other way of cutting, at white space
 only (``str.split``), is there to compare with programs that do so.
 
-The hash of a word is the 64-bit FNV-1a of its UTF-8 bytes, then MurmurHash3's 64-bit finaliser
-(FNV leaves its upper bits poorly mixed for short words). *Folded* means after simple case folding
-(CaseFolding.txt, statuses C and S), character by character. A *content word* is one with a letter
-or a number (general categories L and N).
+A *content word* is one with a letter or a number (general categories L and N). MinHash sees only
+these, folded (see :mod:`kernels.text.word_hash`).
 """
 
 from __future__ import annotations
@@ -20,21 +18,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from kernels.text.spans import equal8, load8, popcount
 from kernels.text.unicode import (
     BYTE_DIGIT,
     BYTE_JOINER,
     BYTE_LETTER,
     BYTE_NON_ASCII,
     BYTE_SPACE,
-    CAT_DIGIT,
-    CAT_LETTER,
-    CAT_NUMBER,
-    CAT_UPPER,
-    CATEGORY_MASK,
-    CATEGORY_SHIFT,
     PICTOGRAPH,
     SPACE,
-    SYMBOL,
     WB_CR,
     WB_DOUBLE_QUOTE,
     WB_EXTEND,
@@ -54,21 +46,25 @@ from kernels.text.unicode import (
     WB_ZWJ,
     WORD_BYTES,
     decode,
-    fold,
     property_word,
 )
+from kernels.text.word_hash import (
+    HAS_LETTER,
+    HAS_NUMBER,
+    HAS_PLAIN,
+    hash_lower,
+    hash_word,
+    measure,
+)
 
-FNV_OFFSET = 0xCBF29CE484222325
-FNV_PRIME = 0x100000001B3
-
-_OFFSET = np.uint64(FNV_OFFSET)
-_PRIME = np.uint64(FNV_PRIME)
-_MIX_A = np.uint64(0xFF51AFD7ED558CCD)
-_MIX_B = np.uint64(0xC4CEB9FE1A85EC53)
-_U33 = np.uint64(33)
-
-# What the characters of a word are, beside the kinds of bytes of kernels.text.unicode.
-_HAS_LETTER, _HAS_NUMBER, _HAS_PLAIN = 1, 2, 4
+_HIGHS = np.uint64(0x8080808080808080)
+_LOWS = np.uint64(0x7F7F7F7F7F7F7F7F)
+_CASE_BITS = np.uint64(0x2020202020202020)
+_TO_LOWER_A = np.uint64(0x1F1F1F1F1F1F1F1F)
+_PAST_LOWER_Z = np.uint64(0x0505050505050505)
+_TO_ZERO = np.uint64(0x5050505050505050)
+_PAST_NINE = np.uint64(0x4646464646464646)
+_ONE = np.uint64(1)
 
 # Places in the state of a segmentation.
 POSITION, WORDS, CONTENT_WORDS, PLAIN_WORDS, PLAIN_CHARS, ALPHA_WORDS = range(6)
@@ -103,6 +99,12 @@ def new_words(capacity):  # type: ignore[no-untyped-def]
     )
 
 
+@njit(inline="always")
+def grown_capacity(words, position, size):  # type: ignore[no-untyped-def]
+    """The words to make room for after ``words`` in the first ``position`` of ``size`` bytes."""
+    return words + words // 8 + np.int64(words / position * (size - position))
+
+
 @njit(cache=True, nogil=True)
 def grown_words(words, capacity):  # type: ignore[no-untyped-def]
     """Copy the arrays into larger ones."""
@@ -116,55 +118,19 @@ def grown_words(words, capacity):  # type: ignore[no-untyped-def]
 
 
 @njit(inline="always")
-def _finish(h):  # type: ignore[no-untyped-def]
-    h ^= h >> _U33
-    h *= _MIX_A
-    h ^= h >> _U33
-    h *= _MIX_B
-    return h ^ (h >> _U33)
-
-
-@njit(inline="always")
-def _feed(h, byte):  # type: ignore[no-untyped-def]
-    return (h ^ np.uint64(byte)) * _PRIME
-
-
-@njit(cache=True, nogil=True, boundscheck=False)
-def measure(text, begin, end):  # type: ignore[no-untyped-def]
-    """Hash one word; return its exact and folded hash, its characters, and what is in it."""
-    exact, folded = _OFFSET, _OFFSET
-    chars, has = 0, 0
-    i = begin
-    while i < end:
-        c, step = decode(text, i)
-        word = property_word(c)
-        category = (word >> CATEGORY_SHIFT) & CATEGORY_MASK
-        if category == CAT_LETTER or category == CAT_UPPER:
-            has |= _HAS_LETTER
-        elif category == CAT_DIGIT or category == CAT_NUMBER:
-            has |= _HAS_NUMBER
-        if not word & SYMBOL:
-            has |= _HAS_PLAIN
-        for k in range(i, i + step):
-            exact = _feed(exact, text[k])
-        c = fold(c)
-        if c < 0x80:
-            folded = _feed(folded, c)
-        elif c < 0x800:
-            folded = _feed(folded, 0xC0 | c >> 6)
-            folded = _feed(folded, 0x80 | c & 0x3F)
-        elif c < 0x10000:
-            folded = _feed(folded, 0xE0 | c >> 12)
-            folded = _feed(folded, 0x80 | c >> 6 & 0x3F)
-            folded = _feed(folded, 0x80 | c & 0x3F)
-        else:
-            folded = _feed(folded, 0xF0 | c >> 18)
-            folded = _feed(folded, 0x80 | c >> 12 & 0x3F)
-            folded = _feed(folded, 0x80 | c >> 6 & 0x3F)
-            folded = _feed(folded, 0x80 | c & 0x3F)
-        chars += 1
-        i += step
-    return _finish(exact), _finish(folded), chars, has
+def _word_run8(v):  # type: ignore[no-untyped-def]
+    # The ASCII letters, digits and underscores that eight bytes begin with: the high bits of the
+    # letters and of the digits, and how many bytes they are together. No branch: where a word
+    # ends is what a processor guesses worst.
+    low = v & _LOWS
+    folded = low | _CASE_BITS
+    letters = (folded + _TO_LOWER_A) & ~(folded + _PAST_LOWER_Z)
+    digits = (low + _TO_ZERO) & ~(low + _PAST_NINE)
+    others = ~((letters | digits) & ~v | equal8(v, 0x5F)) & _HIGHS
+    before = (others & (~others + _ONE)) - _ONE
+    letters &= before & _HIGHS
+    digits &= before & _HIGHS
+    return letters, digits, popcount(before) >> 3
 
 
 @njit(inline="always")
@@ -175,7 +141,7 @@ def _absorbed(value):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _letter(value):  # type: ignore[no-untyped-def]
-    return value == WB_LETTER or value == WB_HEBREW
+    return value in (WB_LETTER, WB_HEBREW)
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -215,26 +181,24 @@ def segment_end(text, size, begin):  # type: ignore[no-untyped-def]
         joins = False
         if last == WB_ZWJ and word & PICTOGRAPH:  # WB3c
             joins = True
-        elif value == WB_LETTER or value == WB_HEBREW:
-            if _letter(after) or after == WB_NUMERIC or after == WB_JOINER:  # WB5, WB9, WB13a
+        elif value in (WB_LETTER, WB_HEBREW):
+            if _letter(after) or after in (WB_NUMERIC, WB_JOINER):  # WB5, WB9, WB13a
                 joins = True
-            elif after == WB_MID_LETTER or after == WB_MID_BOTH or after == WB_SINGLE_QUOTE:
+            elif after in (WB_MID_LETTER, WB_MID_BOTH, WB_SINGLE_QUOTE):
                 joins = (after == WB_SINGLE_QUOTE and value == WB_HEBREW) or _letter(
                     _value_after(text, size, i + step)
                 )  # WB6, WB7a
             elif after == WB_DOUBLE_QUOTE and value == WB_HEBREW:  # WB7b
                 joins = _value_after(text, size, i + step) == WB_HEBREW
         elif value == WB_NUMERIC:
-            if after == WB_NUMERIC or _letter(after) or after == WB_JOINER:  # WB8, WB10, WB13a
+            if after in (WB_NUMERIC, WB_JOINER) or _letter(after):  # WB8, WB10, WB13a
                 joins = True
-            elif after == WB_MID_NUMBER or after == WB_MID_BOTH or after == WB_SINGLE_QUOTE:
+            elif after in (WB_MID_NUMBER, WB_MID_BOTH, WB_SINGLE_QUOTE):
                 joins = _value_after(text, size, i + step) == WB_NUMERIC  # WB12
         elif value == WB_KATAKANA:
             joins = after == WB_KATAKANA or after == WB_JOINER  # WB13, WB13a
         elif value == WB_JOINER:  # WB13a, WB13b
-            joins = (
-                after == WB_JOINER or _letter(after) or after == WB_NUMERIC or after == WB_KATAKANA
-            )
+            joins = after in (WB_JOINER, WB_NUMERIC, WB_KATAKANA) or _letter(after)
         elif value == WB_REGIONAL:  # WB15, WB16: pairs
             joins = odd and after == WB_REGIONAL
             odd = False
@@ -254,10 +218,10 @@ def segment_end(text, size, begin):  # type: ignore[no-untyped-def]
 def _within(value, after):  # type: ignore[no-untyped-def]
     # The value to judge the next character by. A middle that was joined is remembered as minus
     # the value it waits for.
-    if after == WB_MID_LETTER or after == WB_MID_BOTH or after == WB_SINGLE_QUOTE:
+    if after in (WB_MID_LETTER, WB_MID_BOTH, WB_SINGLE_QUOTE):
         if value == WB_NUMERIC:
             return -WB_NUMERIC
-        if value == WB_LETTER or value == WB_HEBREW:
+        if value in (WB_LETTER, WB_HEBREW):
             return -WB_LETTER
     elif after == WB_MID_NUMBER:
         return -WB_NUMERIC
@@ -284,12 +248,14 @@ def _space_end(text, size, begin):  # type: ignore[no-untyped-def]
 def segment(text, size, whitespace, words, state):  # type: ignore[no-untyped-def]
     """Cut ``text[:size]`` into words from byte ``state[POSITION]`` on, until the arrays are full.
 
-    ``text`` uint8, padded by 4 zero bytes or more. ``whitespace``: cut at white space only.
+    ``text`` uint8, padded by 8 zero bytes or more. ``whitespace``: cut at white space only.
     ``words`` :class:`WordArrays`; ``state`` int64[STATE], zeros for a new document: counts so far,
     and the byte to go on from, ``size`` when all is done.
     """
     kinds = WORD_BYTES
-    capacity = words.begin.shape[0]
+    begins, ends, lengths = words.begin, words.end, words.chars
+    all_exact, all_folded = words.exact, words.folded
+    capacity = begins.shape[0]
     i = state[POSITION]
     n = state[WORDS]
     content = state[CONTENT_WORDS]
@@ -303,65 +269,54 @@ def segment(text, size, whitespace, words, state):  # type: ignore[no-untyped-de
             continue
         begin = i
         simple = False  # all ASCII, and nothing after it that could belong to it
-        exact, folded = _OFFSET, _OFFSET
         seen = 0
         if not whitespace and kind < BYTE_NON_ASCII and kind != BYTE_SPACE:
             if kind & (BYTE_LETTER | BYTE_DIGIT | BYTE_JOINER):
                 while True:
-                    while kind & (BYTE_LETTER | BYTE_DIGIT | BYTE_JOINER):
-                        seen |= kind
-                        byte = np.uint64(text[i])
-                        exact = _feed(exact, byte)
-                        if byte - np.uint64(65) < np.uint64(26):
-                            byte += np.uint64(32)
-                        folded = _feed(folded, byte)
-                        previous = kind
-                        i += 1
-                        kind = kinds[text[i]]
+                    letters, digits, length = _word_run8(load8(text, i))
+                    seen |= (letters != 0) * HAS_LETTER | (digits != 0) * HAS_NUMBER
+                    i += length
+                    if length == 8:
+                        continue
                     # A middle between two letters or two digits. (The padding is no letter.)
+                    kind = kinds[text[i]]
+                    previous = kinds[text[i - 1]]
                     if not kind & (previous & 3) << 3:
                         break
                     following = kinds[text[i + 1]]
                     if following != previous:
                         kind |= following & BYTE_NON_ASCII
                         break
-                    exact = _feed(exact, text[i])
-                    folded = _feed(folded, text[i])
                     i += 1
-                    kind = following
                 simple = kind < BYTE_NON_ASCII
             elif following != BYTE_NON_ASCII:
-                exact = folded = _feed(exact, text[i])
                 i += 1
                 simple = True
         if simple:
-            exact = _finish(exact)
-            folded = _finish(folded)
+            exact = hash_word(text, begin, i)
+            folded = hash_lower(text, begin, i)
             chars = i - begin
-            has = seen & 3
-            if has:
-                has |= _HAS_PLAIN
+            has = seen | HAS_PLAIN if seen else 0
         else:
-            if whitespace:
-                i = _space_end(text, size, begin)
-            else:
-                i = segment_end(text, size, begin)
+            i = _space_end(text, size, begin) if whitespace else segment_end(text, size, begin)
             c, _ = decode(text, begin)
             if property_word(c) & SPACE:
                 continue
             exact, folded, chars, has = measure(text, begin, i)
-        words.begin[n] = begin
-        words.end[n] = i
-        words.chars[n + 1] = words.chars[n] + chars
-        words.exact[n] = exact
+        begins[n] = begin
+        ends[n] = i
+        lengths[n + 1] = lengths[n] + chars
+        all_exact[n] = exact
         n += 1
-        words.folded[content] = folded
-        if has & (_HAS_LETTER | _HAS_NUMBER):
+        all_folded[content] = folded
+        if has & (HAS_LETTER | HAS_NUMBER):
             content += 1
-        if has & _HAS_PLAIN:
+        if has & HAS_PLAIN:
             plain += 1
             plain_chars += chars
-        alpha += has & _HAS_LETTER
+        alpha += has & HAS_LETTER
+        # What mostly comes next, without a branch that would be guessed wrong.
+        i += (text[i] == 0x20) & (text[i + 1] < 0x80)
     state[POSITION] = i
     state[WORDS] = n
     state[CONTENT_WORDS] = content

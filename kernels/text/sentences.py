@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from kernels.text.spans import equal8, load8
+from kernels.text.spans import equal8, first_high, load8
 from kernels.text.unicode import (
     SB_ATERM,
     SB_CLOSE,
@@ -27,7 +27,6 @@ from kernels.text.unicode import (
     decode,
     property_word,
 )
-
 
 _HIGHS = np.uint64(0x8080808080808080)
 
@@ -67,7 +66,7 @@ def _lower_follows(text, i, end):  # type: ignore[no-untyped-def]
         value, step = _value(text, i)
         if value == SB_LOWER:
             return True
-        if value == SB_UPPER or value == SB_LETTER or value == SB_ATERM or value == SB_STERM:
+        if value in (SB_UPPER, SB_LETTER, SB_ATERM, SB_STERM):
             return False
         i += step
     return False
@@ -75,21 +74,20 @@ def _lower_follows(text, i, end):  # type: ignore[no-untyped-def]
 
 @njit(inline="always")
 def _next_end(text, i, end):  # type: ignore[no-untyped-def]
-    # The place of the next STerm or ATerm, and which; ASCII without a mark goes by in eights.
-    while True:
-        while i + 8 <= end:
-            v = load8(text, i)
-            if v & _HIGHS or equal8(v, 0x2E) | equal8(v, 0x21) | equal8(v, 0x3F):
-                break
+    # The place of the next STerm or ATerm, and which. Of ASCII, only . ! and ? are any.
+    while i < end:
+        v = load8(text, i)
+        marks = equal8(v, 0x2E) | equal8(v, 0x21) | equal8(v, 0x3F) | (v & _HIGHS)
+        if not marks:
             i += 8
-        stop = min(i + 8, end)
-        while i < stop:
+            continue
+        i += first_high(marks)
+        if i < end:
             value, step = _value(text, i)
-            if value == SB_ATERM or value == SB_STERM:
+            if value in (SB_ATERM, SB_STERM):
                 return i, value
             i += step
-        if i >= end:
-            return i, SB_OTHER
+    return np.int64(end), SB_OTHER
 
 
 @njit(cache=True, nogil=True, boundscheck=False)
@@ -101,7 +99,7 @@ def _cased_before(text, begin, i):  # type: ignore[no-untyped-def]
             i -= 1
         value, _ = _value(text, i)
         if value != SB_EXTEND and value != SB_FORMAT:
-            return value == SB_UPPER or value == SB_LOWER
+            return value in (SB_UPPER, SB_LOWER)
     return False
 
 
@@ -133,7 +131,7 @@ def count_sentences(text, begin, end):  # type: ignore[no-untyped-def]
         if i >= end:
             break
         after, _ = _value(text, i)
-        if after == SB_CONTINUE or after == SB_ATERM or after == SB_STERM:
+        if after in (SB_CONTINUE, SB_ATERM, SB_STERM):
             continue  # SB8a
         if value == SB_ATERM and _lower_follows(text, i, end):
             continue

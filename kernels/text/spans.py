@@ -25,8 +25,8 @@ _U32 = np.uint64(32)
 _ONE = np.uint64(1)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def load8(typing_context: Any, array: Any, index: Any) -> Any:
+@intrinsic
+def load8(_typing: Any, array: Any, _index: Any) -> Any:
     """The eight bytes from ``array[index]`` on as one uint64, at any alignment."""
     signature = types.uint64(array, types.int64)
 
@@ -39,11 +39,11 @@ def load8(typing_context: Any, array: Any, index: Any) -> Any:
     return signature, generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def popcount(typing_context: Any, value: Any) -> Any:
+@intrinsic
+def popcount(_typing: Any, _value: Any) -> Any:
     """The bits that are set in a uint64."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.int64(types.uint64), generate
@@ -54,6 +54,15 @@ def equal8(v, byte):  # type: ignore[no-untyped-def]
     """The high bit of each of the eight bytes in ``v`` (uint64) that equals ``byte``."""
     v = v ^ (_ONES * np.uint64(byte))
     return ~(((v & _LOWS) + _LOWS) | v | _LOWS)
+
+
+@njit(inline="always")
+def first_high(marks):  # type: ignore[no-untyped-def]
+    """How many of eight bytes come before the first whose high bit is set in ``marks``; 8 if none.
+
+    ``marks`` uint64, high bits of bytes only.
+    """
+    return popcount((marks & (~marks + _ONE)) - _ONE) >> 3
 
 
 @njit(inline="always")
@@ -105,13 +114,13 @@ def holds(text, begin, end, byte):  # type: ignore[no-untyped-def]
 def next_line_feed(text, begin, end):  # type: ignore[no-untyped-def]
     """The place of the first line feed in ``text[begin:end]``; ``end`` if there is none."""
     i = np.int64(begin)
-    while i + 8 <= end:
-        if equal8(load8(text, i), 0x0A):
+    while i < end:
+        feeds = equal8(load8(text, i), 0x0A)
+        if feeds:
+            i += first_high(feeds)
             break
         i += 8
-    while i < end and text[i] != 0x0A:
-        i += 1
-    return i
+    return min(i, end)
 
 
 @njit(inline="always")

@@ -79,7 +79,7 @@ def word_hashes(
 
     Returns ``hashes`` uint64[total] and ``places`` int64[documents + 1]; the words of document
     ``d`` are ``hashes[places[d]:places[d + 1]]``, in order. A content word has a letter or a
-    number; its hash is that of its simple case folding (see :mod:`kernels.text.segment`), the
+    number; its hash is that of its simple case folding (see :mod:`kernels.text.word_hash`), the
     same as in :func:`kernels.text.scan`. Raises ``ValueError`` as :func:`kernels.text.scan` does.
     """
     data, offsets = checked(data, offsets)
