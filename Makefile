@@ -11,6 +11,8 @@ RECIPE ?= recipes/quickstart.yaml
 WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 RUN ?= runs/$(basename $(notdir $(RECIPE)))
 DOC ?=
+BENCH ?= all
+PAGES ?=
 
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -55,8 +57,9 @@ format: $(READY)  ## Let ruff format and mend what it can
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(READY)  ## Measure speeds side by side with peers and floors into benchmarks/results.jsonl
-	$(PY) -m benchmarks all
+bench: $(READY)  ## Measure side by side with peers and floors: BENCH=all PAGES=folders of real HTML/WARC
+	$(PY) -m benchmarks $(BENCH) $(foreach folder,$(PAGES),--pages $(folder))
+	$(PY) -m benchmarks results
 
 deps-debian-docs:  ## Install the Debian packages that recipes/debian-docs.yaml reads (needs apt and root)
 	apt-get update

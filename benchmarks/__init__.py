@@ -1,0 +1,1 @@
+"""Measurements of the engine, each beside its peers, and the generators of what is measured on."""

@@ -1,0 +1,66 @@
+"""What the measurements are held against. An aim that is missed is written down as missed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.harness import Line
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A bound on the value or the ratio of one metric."""
+
+    bench: str
+    metric: str
+    of: Literal["value", "ratio"]
+    sign: Literal[">=", "<="]
+    bound: float
+
+    def applies(self, line: Line) -> bool:
+        """Whether ``line`` is what this aim is about."""
+        return line.bench == self.bench and line.metric == self.metric
+
+    def met(self, line: Line) -> bool:
+        """Whether the aim is reached; a line without the ratio in question does not reach it."""
+        found = line.value if self.of == "value" else line.ratio
+        if found is None:
+            return False
+        return found >= self.bound if self.sign == ">=" else found <= self.bound
+
+    def __str__(self) -> str:
+        sign = "at least" if self.sign == ">=" else "at most"
+        return f"{sign} {self.bound:g}{' ×' if self.of == 'ratio' else ''}"
+
+
+AIMS = (
+    Aim("scan", "signals and signatures", "value", ">=", 25),
+    Aim(
+        "scan",
+        "rules and signatures, its own words, every rule on every document",
+        "ratio",
+        ">=",
+        100,
+    ),
+    Aim(
+        "scan",
+        "rules and signatures, whitespace words, every rule on every document",
+        "ratio",
+        ">=",
+        20,
+    ),
+    Aim("extract", "read", "ratio", ">=", 0.9),
+    Aim("chain", "scan, decide and dedup", "value", ">=", 8),
+    Aim("chain", "whole chain", "ratio", ">=", 0.8),
+    Aim("quickstart", "cold build", "value", "<=", 240),
+    Aim("quickstart", "peak PSS of the process tree", "value", "<=", 4000),
+    Aim("memory", "peak PSS of the process tree, the larger set", "ratio", "<=", 1.10),
+    Aim("determinism", "different logical roots", "value", "<=", 1),
+    Aim("determinism", "builds that lost or doubled a document", "value", "<=", 0),
+)
+
+
+def aim_of(line: Line) -> Aim | None:
+    """The aim that a line is held against, if there is one."""
+    return next((aim for aim in AIMS if aim.applies(line)), None)

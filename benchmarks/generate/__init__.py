@@ -1,0 +1,1 @@
+"""Seeded generators of benchmark input: the same arguments give the same bytes."""

@@ -1,0 +1,1 @@
+"""Programs that run a peer in the peers' own environment and answer the harness."""
