@@ -231,6 +231,8 @@ def _exit() -> NoReturn:
     try:
         code = main()
         sys.stdout.flush()
+    except KeyboardInterrupt:  # before the command began
+        code = FAILED
     except BrokenPipeError:
         # Whoever read the output has seen enough; Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -17,7 +17,7 @@ from dataflow.costs import summarise
 from dataflow.executor import make_executor
 from dataflow.finish import publish
 from dataflow.graph import PartitionTasks, ShardTasks
-from dataflow.journal import Journal, Record
+from dataflow.journal import RECORDS, Journal, Record
 from dataflow.locks import BuildError, only_builder, scratch_folder
 from dataflow.progress import Progress
 from dataflow.recipe import Plans, Recipe, lock, plan_recipe, versions
@@ -32,6 +32,9 @@ from dataflow.tokens import energon_tasks, token_tasks
 
 FIXED_NAMES = ("pack", "tokenize", "energon")
 """Steps whose outputs have names without a key, so that others find them."""
+
+PARTITION_STEPS = ("read", "scan", "language", "decide")
+"""Steps whose outputs hang on their own partition alone."""
 
 OUTPUT_FOLDERS = ("documents", "signals", "ledger", "index", "shards", "tokenizer", "work")
 """Folders of a run that belong to its build: files in them are the run's or nobody's."""
@@ -112,9 +115,9 @@ class _Build:
     def run(self) -> Built:
         started = time.monotonic()
         partitions = self._partitions()
-        self._write_lock()
         parts = [graph.partition_tasks(self.recipe, partition) for partition in partitions]
         self._expect([t for p in parts for t in (p.read, p.scan, p.language, p.decide)])
+        self._forget_unsettled(parts)
         self._run([task for p in parts for task in (p.read, p.scan, p.language, p.decide)])
         rows = graph.rows_of([self.runner.records[part.read.key] for part in parts])
 
@@ -169,8 +172,9 @@ class _Build:
     def _known_keys(self) -> set[str]:
         try:
             return set(orjson.loads(self.store.read(KEYS_FILE)))
-        except FileNotFoundError:
-            return set()
+        except (FileNotFoundError, orjson.JSONDecodeError):
+            # A new folder, where there is nothing; or a damaged file, and the records know.
+            return {Path(path).stem for path in self.store.list(RECORDS)}
 
     def _expect(self, tasks: Sequence[Task]) -> None:
         """Write down which keys may come to lie in the run folder before any of them does."""
@@ -201,6 +205,25 @@ class _Build:
                 for output in record.outputs.values():
                     self.store.delete(output.path)
                 self.known.discard(key)
+
+    def _forget_unsettled(self, parts: Sequence[PartitionTasks]) -> None:
+        """Take back what was made while files were not as planned, now that they are again.
+
+        Such a file (vanished, not to be opened) is a row of ``unreadable``, and the key of that
+        reading is the one under which the plan finds the file today. All that followed goes first:
+        were the build cut short in between, the reading would still be known for what it is.
+        """
+        reads = {part.name: part.read.key for part in parts}
+        found = {name: self.journal.get(key) for name, key in reads.items()}
+        again = {name for name, record in found.items() if record and record.stats["unsettled"]}
+        if not again:
+            return
+        for key in sorted(self.known - set(reads.values())):
+            record = self.journal.get(key)
+            if record and (record.step not in PARTITION_STEPS or record.name in again):
+                self.store.delete(self.journal.path(key))
+        for name in sorted(again):
+            self.store.delete(self.journal.path(reads[name]))
 
     def _sweep(self) -> None:
         """Delete what is not of the finished run: temporary outputs, those of other recipes and
@@ -255,6 +278,7 @@ class _Build:
         started: float,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         records = self.runner.records
+        self._write_lock()
         partitions = [
             PartitionRecords(
                 p.name, p.source, *(records[t.key] for t in (p.read, p.scan, p.language, settle))

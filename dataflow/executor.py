@@ -16,10 +16,16 @@ import os
 from collections.abc import Iterator
 from typing import Any, Protocol, cast
 
+import psutil
+
+from dataflow.code import ROOT
 from dataflow.journal import Record
-from dataflow.tasks import ROOT, Job, run_job
+from dataflow.tasks import Job, run_job
 
 MAX_ATTEMPTS = 4
+HEALTH_SECONDS = 10.0
+"""How long to wait for a task before looking whether Ray itself still lives."""
+
 OBJECT_STORE_BYTES = 80 << 20
 """Ray refuses less than 75 MiB."""
 
@@ -73,8 +79,6 @@ class InProcess:
             return
         try:
             record = run_job(job)
-        except MemoryError:
-            raise
         except Exception as error:
             raise TaskFailed(job, f"{type(error).__name__}: {error}") from error
         yield job, record
@@ -127,6 +131,11 @@ class RayPool:
                 object_store_memory=OBJECT_STORE_BYTES,
                 **options,
             )
+        self._daemons = [
+            (process.name(), process)
+            for process in ([] if address else psutil.Process().children(recursive=True))
+            if process.name() in ("raylet", "gcs_server")
+        ]
         self._actor_class = ray.remote(num_cpus=1, max_restarts=0)(_Worker)
         self._idle: list[Any] = [self._actor_class.remote() for _ in range(workers)]
         self._running: dict[Any, tuple[Job, Any]] = {}
@@ -142,7 +151,11 @@ class RayPool:
 
     def wait(self) -> Iterator[tuple[Job, Record]]:
         ray = self._ray
-        ready, _ = ray.wait(list(self._running), num_returns=1)
+        ready: list[Any] = []
+        while not ready:
+            ready, _ = ray.wait(list(self._running), num_returns=1, timeout=HEALTH_SECONDS)
+            if not ready:
+                self._check_daemons()
         for reference in ready:
             job, actor = self._running.pop(reference)
             try:
@@ -150,10 +163,27 @@ class RayPool:
             except ray.exceptions.RayActorError as error:
                 self._retry(job, actor, str(error))
                 continue
+            except ray.exceptions.RayTaskError as error:
+                # What a failed assertion in a Rust library raises is no Exception.
+                raise TaskFailed(job, str(error.cause)) from None
             self._idle.append(actor)
             if isinstance(outcome, str):
                 raise TaskFailed(job, outcome)
             yield job, cast(Record, outcome)
+
+    def _check_daemons(self) -> None:
+        """Raise if a process of the cluster started here is gone: Ray would wait for ever."""
+        gone = [
+            name
+            for name, process in self._daemons
+            if not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        ]
+        if gone:
+            job, _ = next(iter(self._running.values()))
+            raise TaskFailed(
+                job,
+                f"Ray's {' and '.join(gone)} died while it ran; the same command goes on from here",
+            )
 
     def _retry(self, job: Job, actor: Any, why: str) -> None:
         """Start a fresh actor in place of a dead one and give it the same job."""
@@ -183,8 +213,6 @@ class _Worker:
         # exception survives that.
         try:
             return run_job(job)
-        except MemoryError:
-            raise
         except Exception as error:  # noqa: BLE001 - it is reported, with the task's name
             return f"{type(error).__name__}: {error}"
 

@@ -16,6 +16,8 @@ import orjson
 
 from dataflow.store import Store
 
+RECORDS = "journal/records"
+
 
 @dataclass(frozen=True)
 class Output:
@@ -72,7 +74,7 @@ class Journal:
 
     @staticmethod
     def path(key: str) -> str:
-        return f"journal/records/{key[:2]}/{key}.json"
+        return f"{RECORDS}/{key[:2]}/{key}.json"
 
     def get(self, key: str) -> Record | None:
         """The record of ``key``, or None when there is none or it is torn."""

@@ -6,6 +6,7 @@ reach an output.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -164,7 +165,7 @@ class Progress:
         if not force and now - self._written < WRITE_INTERVAL:
             return
         self._written = now
-        self.store.write("journal/progress.json", orjson.dumps(self.snapshot("running")))
+        self._write("running")
         if self._bars is None:
             return
         eta = f"all about {self.eta():.0f} s to go"
@@ -181,6 +182,12 @@ class Progress:
                 rate=f"{rate:7.1f} MB/s/core" if step.done_bytes else "",
                 eta=eta if step.done < step.tasks else "",
             )
+
+    def _write(self, state: str) -> None:
+        # A disk too full for this file is too full for the build's own: the task that meets it
+        # says so, and its error must not be lost behind this one's.
+        with contextlib.suppress(OSError):
+            self.store.write("journal/progress.json", orjson.dumps(self.snapshot(state)))
 
     def snapshot(self, state: str) -> dict[str, Any]:
         """The state as JSON values."""
@@ -199,6 +206,6 @@ class Progress:
         """Say how it ended."""
         self.tick(force=True)
         self.memory.stop()
-        self.store.write("journal/progress.json", orjson.dumps(self.snapshot(state)))
+        self._write(state)
         if self._bars is not None:
             self._bars.stop()

@@ -14,7 +14,7 @@ import orjson
 from dataflow.build import KEYS_FILE
 from dataflow.executor import make_executor
 from dataflow.finish import publish
-from dataflow.journal import Journal
+from dataflow.journal import Journal, Record
 from dataflow.locks import only_builder, scratch_folder
 from dataflow.progress import Progress
 from dataflow.reporting import report_run
@@ -85,7 +85,7 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
             *described,
         )
         _remember(store, [use, *tasks, *energon])
-        _forget(run, {record.key for record in records})
+        _forget(run, records)
         report_run(store)
     return {
         "tokenizer": records[0].stats["hash"],
@@ -102,12 +102,18 @@ def _remember(store: Store, tasks: list[Task]) -> None:
     store.write(KEYS_FILE, orjson.dumps(sorted(known | {task.key for task in tasks})))
 
 
-def _forget(run: Run, wanted: set[str]) -> None:
-    """Delete the token set and the index that the new ones replace."""
+def _forget(run: Run, records: list[Record]) -> None:
+    """Delete the token set and the index that those of ``records`` replace."""
     journal = Journal(run.store)
+    wanted = {record.key for record in records}
+    # The same tokenizer again writes files of the same names.
+    stay = {output.path for record in records for output in record.outputs.values()}
     replaced = [run.tokenizer, *(shard.tokenize for shard in run.shards), *run.energon]
     for record in replaced:
         if record.key not in wanted:
             run.store.delete(journal.path(record.key))
             for output in record.outputs.values():
-                run.store.delete(output.path)
+                if output.path not in stay:
+                    run.store.delete(output.path)
+    for folder in ("shards", "tokenizer"):
+        run.store.remove_empty(folder)

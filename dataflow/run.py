@@ -73,6 +73,11 @@ class Run:
                 f"{store.uri}: found no {RUN_FILE}, expected a finished run; "
                 f"run `python -m dataflow build RECIPE --out {store.uri}`"
             ) from None
+        except orjson.JSONDecodeError as error:
+            raise RunError(
+                f"{store.uri}: {RUN_FILE} is damaged ({error}); run the build again, it makes what "
+                "is missing"
+            ) from None
         if header["format"] != FORMAT:
             raise RunError(
                 f"{store.uri}: found run format {header['format']}, expected {FORMAT}; "

@@ -25,6 +25,8 @@ def read_status(store: Store) -> dict[str, Any]:
             f"{store.uri}: found no journal/progress.json, expected a run folder that a build "
             "was started in"
         ) from None
+    except orjson.JSONDecodeError as error:
+        raise RunError(f"{store.uri}: journal/progress.json is damaged: {error}") from None
     return status
 
 

@@ -1,12 +1,14 @@
 """The run folder as a store of files: local, or anything pyarrow's filesystems reach.
 
 Files are written once, under a name that no other content will have, and are real only when the
-journal says so. So nothing here renames or lists, and a run folder may lie on an object store.
+journal says so. So whether a file exists never hangs on a rename or a listing, and a run folder may
+lie on an object store. (Only the sweep at a build's end lists, to find what crashes left behind.)
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 from collections.abc import Iterator
@@ -77,18 +79,13 @@ class Store:
     def _remote(self) -> tuple[pafs.FileSystem, str]:
         parsed = urlparse(self.uri)
         if parsed.scheme == "s3":
-            endpoint = self.options.get("endpoint_url") or os.environ.get("AWS_ENDPOINT_URL")
-            arguments: dict[str, Any] = {}
-            if endpoint:
-                target = urlparse(endpoint)
-                arguments = {"endpoint_override": target.netloc, "scheme": target.scheme}
-            if self.options.get("access_key"):
-                arguments["access_key"] = self.options["access_key"]
-                arguments["secret_key"] = self.options.get("secret_key", "")
-            region = self.options.get("region") or os.environ.get("AWS_REGION")
-            if region or endpoint:
-                arguments["region"] = region or "us-east-1"
-            return pafs.S3FileSystem(**arguments), f"{parsed.netloc}{parsed.path}".rstrip("/")
+            where = {
+                "endpoint_url": os.environ.get("AWS_ENDPOINT_URL", ""),
+                "region": os.environ.get("AWS_REGION", ""),
+                **self.options,
+            }
+            filesystem = _s3_filesystem(tuple(sorted(where.items())))
+            return filesystem, f"{parsed.netloc}{parsed.path}".rstrip("/")
         filesystem, root = pafs.FileSystem.from_uri(self.uri)
         return filesystem, root.rstrip("/")
 
@@ -105,10 +102,15 @@ class Store:
         if self.local is not None:
             target = self.local / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("wb", buffering=BUFFER_BYTES) as raw:
-                yield HashingWriter(raw)
-                raw.flush()
-                os.fsync(raw.fileno())
+            try:
+                with target.open("wb", buffering=BUFFER_BYTES) as raw:
+                    yield HashingWriter(raw)
+                    raw.flush()
+                    os.fsync(raw.fileno())
+            except BaseException:
+                # Half a file is of no use, and on a full disk its room is.
+                target.unlink(missing_ok=True)
+                raise
             return
         filesystem, root = self._remote()
         if not isinstance(filesystem, pafs.S3FileSystem):
@@ -129,6 +131,15 @@ class Store:
             return pa.OSFile(str(self.local / path), "rb")
         filesystem, root = self._remote()
         return filesystem.open_input_file(f"{root}/{path}")
+
+    def stream(self, path: str) -> BinaryIO:
+        """Open ``path`` for many small reads, one after another: it is read ahead in blocks.
+
+        Without it every header of a tar on an object store would be a request.
+        """
+        # A NativeFile has all that BufferedReader asks of a raw file, but not its type.
+        raw = cast(io.RawIOBase, self.open(path))
+        return cast(BinaryIO, io.BufferedReader(raw, BUFFER_BYTES))
 
     def map(self, path: str) -> pa.NativeFile:
         """Open ``path`` memory-mapped when it is local, as plain random reads otherwise."""
@@ -156,8 +167,12 @@ class Store:
         target = self.local / path
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_bytes(data)
-        temporary.replace(target)
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
 
     def create_exclusive(self, path: str, data: bytes) -> bool:
         """Write ``path`` unless it is already there. True when this call wrote it.
@@ -222,9 +237,26 @@ class Store:
         if self.local is not None:
             (self.local / path).unlink(missing_ok=True)
             return
-        if self.size(path) is not None:
-            filesystem, root = self._remote()
+        filesystem, root = self._remote()
+        with contextlib.suppress(FileNotFoundError):
             filesystem.delete_file(f"{root}/{path}")
+
+
+@functools.lru_cache(maxsize=16)
+def _s3_filesystem(options: tuple[tuple[str, str], ...]) -> pafs.S3FileSystem:
+    """The S3 client of a store's options; one a process, because it keeps its connections."""
+    found = dict(options)
+    # A small file is then one request instead of the three of a multipart upload.
+    arguments: dict[str, Any] = {"allow_delayed_open": True}
+    if found["endpoint_url"]:
+        target = urlparse(found["endpoint_url"])
+        arguments |= {"endpoint_override": target.netloc, "scheme": target.scheme}
+    if found.get("access_key"):
+        arguments["access_key"] = found["access_key"]
+        arguments["secret_key"] = found.get("secret_key", "")
+    if found["region"] or found["endpoint_url"]:
+        arguments["region"] = found["region"] or "us-east-1"
+    return pafs.S3FileSystem(**arguments)
 
 
 def as_binary(stream: pa.NativeFile) -> BinaryIO:

@@ -22,45 +22,24 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dataflow.code import code_digest
 from dataflow.journal import Journal, Output, Record
+from dataflow.locks import working
 from dataflow.store import HashingWriter, Store
 from dataflow.tables import ZSTD_LEVEL, Table
-
-ROOT = Path(__file__).resolve().parent.parent
-"""The folder that holds the rooms."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A step of the build: a function of a context, and the sources that its output depends on.
-
-    ``code`` lists files or folders relative to the project root; every Python file in them is part
-    of the key, so that a change to the code can never be mistaken for a finished task.
-    """
+    """A step of the build: its name, and a function of a context that returns counts (JSON)."""
 
     name: str
     run: Callable[[StepContext], dict[str, Any]]
-    code: tuple[str, ...]
 
-    @functools.cached_property
+    @property
     def code_digest(self) -> str:
-        return code_digest(self.code)
-
-
-@functools.cache
-def code_digest(paths: tuple[str, ...]) -> str:
-    """BLAKE3 over the Python sources under ``paths`` (names and contents, in sorted order)."""
-    digest = blake3.blake3()
-    files: list[Path] = []
-    for path in paths:
-        target = ROOT / path
-        if not target.exists():
-            raise FileNotFoundError(f"a step names {path!r} as its code, which is not there")
-        files.extend(target.rglob("*.py") if target.is_dir() else [target])
-    for file in sorted(set(files)):
-        digest.update(file.relative_to(ROOT).as_posix().encode() + b"\0")
-        digest.update(file.read_bytes() + b"\0")
-    return str(digest.hexdigest())
+        """Hash of all code that ``run`` depends on."""
+        return code_digest(self.run.__module__)
 
 
 @dataclass(frozen=True)
@@ -310,14 +289,15 @@ def run_job(job: Job) -> Record:
     """Run one task in this process and commit it to the journal of its run folder."""
     context = StepContext(job)
     before = time.perf_counter(), time.process_time()
-    try:
-        stats = load_step(job.module).run(context)
-    finally:
-        context.clear_scratch()
-    cost = {
-        "seconds": time.perf_counter() - before[0],
-        "cpu_seconds": time.process_time() - before[1],
-        "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    }
-    record = Record(job.key, job.step, job.name, context.outputs, stats, cost)
-    return Journal(job.store).commit(record)
+    with working(job.store, job.scratch):
+        try:
+            stats = load_step(job.module).run(context)
+        finally:
+            context.clear_scratch()
+        cost = {
+            "seconds": time.perf_counter() - before[0],
+            "cpu_seconds": time.process_time() - before[1],
+            "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        }
+        record = Record(job.key, job.step, job.name, context.outputs, stats, cost)
+        return Journal(job.store).commit(record)

@@ -260,9 +260,9 @@ def _check_shards(
         output = shard.tokenize.outputs["index"]
         _check_schema(run, output, INDEX, found)
         index = run.table(shard.tokenize, "index")
-        with run.store.open(shard.pack.outputs["shard"].path) as stream:
+        with run.store.stream(shard.pack.outputs["shard"].path) as stream:
             content = content_rows(stream, shard.name)
-        with run.store.open(shard.tokenize.outputs["shard"].path) as stream:
+        with run.store.stream(shard.tokenize.outputs["shard"].path) as stream:
             tokens = token_rows(stream, shard.name)
         roots["content"].append(rows_root(content))
         roots["tokens"].append(rows_root(tokens))

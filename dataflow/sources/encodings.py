@@ -54,6 +54,11 @@ _SUPERSETS = {
 }
 """What browsers decode in place of an older standard (Python's codecs hold to the letter)."""
 
+_COMMON_HAN = (
+    "的一是不在人有我他中大上和地到以要就出可也生能子自由平等年月日這这個个國国時时說说來来會会"
+)
+"""Among the most frequent characters of Chinese, simplified and traditional."""
+
 
 class Decoded(NamedTuple):
     """Text, the Python name of its encoding, and how many places were damaged."""
@@ -159,12 +164,22 @@ def _guesses(data: bytes) -> list[str]:
     names: list[str] = []
     found = detect_encoding(data, max_len=SAMPLE_BYTES, html5_compatible=False)
     if found and not _DOS.match(codecs_name(found)):
-        names.append(_UNUSED.get(codecs_name(found), found))
+        found = _UNUSED.get(codecs_name(found), found)
+        names += _chinese(sample) if found.lower() in ("gb18030", "big5") else [found]
     if not names:
         match = from_bytes(sample).best()
         if match is not None and not _DOS.match(match.encoding):
             names.append(match.encoding)
     return [*names, "cp1252"]
+
+
+def _chinese(sample: bytes) -> list[str]:
+    """GB 18030 and Big5, the likelier first: almost any bytes of one are valid in the other."""
+    counts = {}
+    for name in ("gb18030", "big5"):
+        text = sample.decode(name, "ignore")
+        counts[name] = sum(map(text.count, _COMMON_HAN))
+    return sorted(counts, key=lambda name: -counts[name])
 
 
 def codecs_name(label: str) -> str:

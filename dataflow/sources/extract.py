@@ -7,10 +7,10 @@ from typing import NamedTuple
 from resiliparse.extract.html2text import extract_plain_text
 
 from dataflow.sources import rights
-from dataflow.sources.encodings import Decoded, check_binary, declared_in_html, decode
+from dataflow.sources.encodings import Decoded, declared_in_html, decode
 from dataflow.sources.refusal import Refusal
 from dataflow.sources.spec import SourceSpec
-from kernels.html import HARMLESS, count_tags, measure
+from kernels.html import is_harmless, measure
 
 
 class Extracted(NamedTuple):
@@ -45,13 +45,13 @@ def check_budget(html: bytes, spec: SourceSpec) -> None:
     limits = spec.limits
     if len(html) > limits.max_html_bytes:
         raise Refusal("work-budget", f"{len(html)} bytes, limit {limits.max_html_bytes}")
-    if len(html) <= 3 * HARMLESS or count_tags(html) <= HARMLESS:
+    if is_harmless(html):
         return
     found = measure(html, limits.max_html_depth)
     for name, value, limit in (
         ("open elements", found.depth, limits.max_html_depth),
         ("tags", found.tags, limits.max_html_tags),
-        ("depths summed", found.depth_sum, limits.max_html_work),
+        ("work", found.work, limits.max_html_work),
         ("elements opened again", found.reopened, limits.max_html_reopened),
     ):
         if value > limit:
@@ -60,9 +60,8 @@ def check_budget(html: bytes, spec: SourceSpec) -> None:
 
 def _decode(html: bytes, charset: str | None) -> Decoded:
     """The page as text; quick for plain UTF-8."""
-    if b"\0" in html:
-        check_binary(html)
-    if not (html.isascii() and (b"\x1b" in html or b"~{" in html)):
+    shifted = html.isascii() and (b"\x1b" in html or b"~{" in html)
+    if not shifted and b"\0" not in html:
         try:
             return Decoded(html.decode("utf-8-sig"), "utf-8")
         except UnicodeDecodeError:

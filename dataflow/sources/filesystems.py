@@ -16,7 +16,7 @@ from functools import lru_cache
 from io import RawIOBase
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 import fsspec
 import pyarrow.fs as pafs
@@ -73,6 +73,11 @@ def portable(name: str) -> str:
     return name
 
 
+def _locator(path: str) -> str:
+    """A path as JSON can hold it: a percent-escaped ``file://`` URI where it is not Unicode."""
+    return path if path.isprintable() else "file://" + quote(os.fsencode(path))
+
+
 # ---- local ---------------------------------------------------------------------------------------
 
 
@@ -118,7 +123,9 @@ def list_local(pattern: str, root: str) -> Iterator[Found]:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append((relative + "/", entry.path))
                 elif entry.is_symlink() and entry.is_dir():
-                    yield Found(uri, entry.path, reason="directory-link", detail="not followed")
+                    yield Found(
+                        uri, _locator(entry.path), reason="directory-link", detail="not followed"
+                    )
                 elif wanted(portable(relative)):
                     yield _classify(uri, entry.path, entry.stat())
             except OSError as error:
@@ -130,21 +137,24 @@ def _under(root: str, path: str) -> str:
 
 
 def _refused(uri: str, locator: str, refusal: Refusal) -> Found:
-    return Found(uri, portable(locator), reason=refusal.reason, detail=refusal.detail)
+    return Found(uri, _locator(locator), reason=refusal.reason, detail=refusal.detail)
 
 
 def _classify(uri: str, path: str, info: os.stat_result) -> Found:
     if not stat.S_ISREG(info.st_mode):
         kinds = {stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
         kind = kinds.get(stat.S_IFMT(info.st_mode), "device")
-        return Found(uri, portable(path), reason="special-file", detail=kind)
-    return Found(uri, path, info.st_size, stamp(info))
+        return Found(uri, _locator(path), reason="special-file", detail=kind)
+    if not os.access(path, os.R_OK):  # found now, so that the plan changes when it is mended
+        return _refused(uri, path, from_os_error(PermissionError()))
+    return Found(uri, _locator(path), info.st_size, stamp(info))
 
 
 def open_local(path: str) -> BinaryIO:
     """Open a regular file; never blocks on a pipe that took its place."""
+    where = unquote_to_bytes(path.removeprefix("file://")) if path.startswith("file://") else path
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        handle = os.open(where, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise from_os_error(error) from None
     if not stat.S_ISREG(os.fstat(handle).st_mode):
@@ -218,8 +228,11 @@ def _http(url: str, storage: Storage) -> Found:
     files = fsspec_filesystem(urlsplit(url).scheme, tuple(sorted(storage.items())))
     try:
         info = files.info(url)
-    except FileNotFoundError:
-        return Found(url, url, reason="vanished", detail="HTTP 404")
+    except FileNotFoundError as error:  # also raised where no server answers
+        status = getattr(error.__cause__, "status", None)
+        if status not in (404, 410):
+            raise SourceError(f"{url}: {error.__cause__ or error}") from error
+        return Found(url, url, reason="vanished", detail=f"HTTP {status}")
     except Exception as error:  # each filesystem raises classes of its own
         raise SourceError(f"{url}: {error}") from error
     return Found(url, url, info.get("size") or -1, _fingerprint(info))

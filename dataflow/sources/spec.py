@@ -68,10 +68,10 @@ class Limits:
     max_html_bytes: int = 64 << 20
     max_html_tags: int = 2_000_000
     max_html_depth: int = 512
-    """Elements open at once, counted before parsing in pages of over 4,000 tags (a smaller one does
-    no harm at any depth); browsers stop at 512 too."""
+    """Elements open at once, counted before parsing in pages of over 4,000 tags or 256 KiB (smaller
+    ones do no harm at any depth); browsers stop at 512 too."""
     max_html_work: int = 50_000_000
-    """Sum over elements of how deep they lie: what main-content extraction takes time for."""
+    """Sum over elements of how deep they lie, and comparisons of attributes: what takes time."""
     max_html_reopened: int = 2_000_000
     """Elements that the parser would make by opening unclosed formatting again."""
     max_pdf_pages: int = 20_000

@@ -60,13 +60,4 @@ def open_buckets(context: StepContext) -> list[Buckets]:
     ]
 
 
-STEP = Step(
-    "buckets",
-    run,
-    code=(
-        "dedup",
-        "kernels/buckets.py",
-        "dataflow/steps/buckets.py",
-        "dataflow/steps/order.py",
-    ),
-)
+STEP = Step("buckets", run)

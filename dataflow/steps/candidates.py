@@ -19,8 +19,4 @@ def run(context: StepContext) -> dict[str, Any]:
     return {"candidates": len(candidates)}
 
 
-STEP = Step(
-    "candidates",
-    run,
-    code=("dedup", "dataflow/steps/candidates.py", "dataflow/steps/buckets.py"),
-)
+STEP = Step("candidates", run)

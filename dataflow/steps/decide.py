@@ -36,8 +36,4 @@ def run(context: StepContext) -> dict[str, Any]:
     }
 
 
-STEP = Step(
-    "decide",
-    run,
-    code=("quality/rules.py", "dataflow/steps/decide.py", "dataflow/steps/signals.py"),
-)
+STEP = Step("decide", run)

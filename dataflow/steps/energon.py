@@ -20,7 +20,7 @@ def run(context: StepContext) -> dict[str, Any]:
     for record, split in zip(context.inputs("shards"), splits, strict=True):
         path = record.outputs["shard"].path
         folder = PurePosixPath(path).parent
-        with context.store.open(path) as stream:
+        with context.store.stream(path) as stream:
             shards.append(find_samples(stream, record.name, split))
     if folder is None:
         return {"samples": 0}
@@ -30,4 +30,4 @@ def run(context: StepContext) -> dict[str, Any]:
     return {"samples": sum(len(shard.offsets) - 1 for shard in shards)}
 
 
-STEP = Step("energon", run, code=("dataflow/steps/energon.py", "dataflow/shards"))
+STEP = Step("energon", run)

@@ -37,8 +37,4 @@ def run(context: StepContext) -> dict[str, Any]:
     return {"rows": rows, "text_bytes": text_bytes}
 
 
-STEP = Step(
-    "language",
-    run,
-    code=("quality/language.py", "quality/signals.py", "dataflow/steps/language.py"),
-)
+STEP = Step("language", run)

@@ -117,8 +117,4 @@ def run(context: StepContext) -> dict[str, Any]:
     return {"documents": len(documents), "uris": len(uris)}
 
 
-STEP = Step(
-    "lookup",
-    run,
-    code=("dataflow/steps/lookup.py", "dataflow/steps/columns.py", "dataflow/ids.py"),
-)
+STEP = Step("lookup", run)

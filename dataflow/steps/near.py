@@ -60,16 +60,4 @@ def run(context: StepContext) -> dict[str, Any]:
     return {**stats, "clusters": int((sizes > 1).sum())}
 
 
-STEP = Step(
-    "near",
-    run,
-    code=(
-        "dedup",
-        "kernels/buckets.py",
-        "kernels/hash_sets.py",
-        "kernels/leaders.py",
-        "kernels/union_find.py",
-        "dataflow/steps/near.py",
-        "dataflow/steps/buckets.py",
-    ),
-)
+STEP = Step("near", run)

@@ -98,13 +98,4 @@ def _exact_survivors(high: np.ndarray, low: np.ndarray) -> np.ndarray:
     return survivors
 
 
-STEP = Step(
-    "order",
-    run,
-    code=(
-        "dataflow/steps/order.py",
-        "dataflow/steps/signals.py",
-        "dataflow/steps/columns.py",
-        "dataflow/recipe/expressions.py",
-    ),
-)
+STEP = Step("order", run)

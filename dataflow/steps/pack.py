@@ -48,7 +48,7 @@ def run(context: StepContext) -> dict[str, Any]:
         columns[name] = places[name]
     with context.create_table("places", "work/pack", PLACES, kind="work", temporary=True) as out:
         out.write(pa.table(columns, schema=PLACES))
-    with context.store.open(path) as stream:
+    with context.store.stream(path) as stream:
         root = rows_root(content_rows(stream, context.name))
     return {
         "split": NAMES[split],
@@ -65,13 +65,4 @@ def _metadata(table: pa.Table) -> Any:
         yield row
 
 
-STEP = Step(
-    "pack",
-    run,
-    code=(
-        "dataflow/steps/pack.py",
-        "dataflow/exchange.py",
-        "dataflow/shards",
-        "dataflow/shardroots.py",
-    ),
-)
+STEP = Step("pack", run)

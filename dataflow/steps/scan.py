@@ -54,13 +54,4 @@ def run(context: StepContext) -> dict[str, Any]:
     return {"rows": rows, "text_bytes": text_bytes}
 
 
-STEP = Step(
-    "scan",
-    run,
-    code=(
-        "kernels/text",
-        "quality/signals.py",
-        "dataflow/steps/scan.py",
-        "dataflow/steps/columns.py",
-    ),
-)
+STEP = Step("scan", run)

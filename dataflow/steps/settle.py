@@ -146,18 +146,4 @@ def _shards(context: StepContext, documents: pa.Table, split: np.ndarray) -> np.
     return shard
 
 
-STEP = Step(
-    "settle",
-    run,
-    code=(
-        "dataflow/steps/settle.py",
-        "dataflow/steps/columns.py",
-        "dataflow/verdicts.py",
-        "dataflow/cleaning.py",
-        "dataflow/exchange.py",
-        "dataflow/shards",
-        "dataflow/roots.py",
-        "dataflow/tables.py",
-        "kernels/text",
-    ),
-)
+STEP = Step("settle", run)

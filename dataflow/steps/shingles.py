@@ -41,14 +41,4 @@ def run(context: StepContext) -> dict[str, Any]:
     return {"documents": file.documents, "elements": file.elements}
 
 
-STEP = Step(
-    "shingles",
-    run,
-    code=(
-        "kernels/text",
-        "dedup",
-        "dataflow/steps/shingles.py",
-        "dataflow/steps/columns.py",
-        "dataflow/steps/order.py",
-    ),
-)
+STEP = Step("shingles", run)

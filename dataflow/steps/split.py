@@ -102,4 +102,4 @@ def run(context: StepContext) -> dict[str, Any]:
     }
 
 
-STEP = Step("split", run, code=("dataflow/steps/split.py", "dataflow/steps/columns.py"))
+STEP = Step("split", run)

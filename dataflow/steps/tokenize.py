@@ -28,14 +28,14 @@ def run(context: StepContext) -> dict[str, Any]:
         places = context.read_table(context.input("content"), "places")
     path = f"shards/tokens-{tokenizer.hash}/{context.name}.tar"
     with (
-        context.store.open(context.input("content").outputs["shard"].path) as source,
+        context.store.stream(context.input("content").outputs["shard"].path) as source,
         context.create("shard", path, kind="tokens") as sink,
     ):
         tokens = write_token_shard(source, tokenizer, sink)
     index = index_table(places, places, tokens, shard=context.name, split=context.params["split"])
     with context.create_table("index", "index", INDEX, kind="index") as out:
         out.write(index)
-    with context.store.open(path) as stream:
+    with context.store.stream(path) as stream:
         root = rows_root(token_rows(stream, context.name))
     return {
         "rows": index.num_rows,
@@ -45,15 +45,4 @@ def run(context: StepContext) -> dict[str, Any]:
     }
 
 
-STEP = Step(
-    "tokenize",
-    run,
-    code=(
-        "dataflow/steps/tokenize.py",
-        "dataflow/steps/tokenizer.py",
-        "dataflow/tokenizer",
-        "dataflow/shards",
-        "dataflow/shardroots.py",
-        "dataflow/tables.py",
-    ),
-)
+STEP = Step("tokenize", run)

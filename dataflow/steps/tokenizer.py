@@ -20,7 +20,7 @@ def _sample(context: StepContext, limit: int) -> Iterator[str]:
     """
     drawn = 0
     for record in context.inputs("train"):
-        with context.store.open(record.outputs["shard"].path) as stream:
+        with context.store.stream(record.outputs["shard"].path) as stream:
             for sample in read_content_shard(stream, record.name):
                 for i in range(len(sample)):
                     if drawn >= limit:
@@ -71,8 +71,4 @@ def _load(digest: str, folder: str) -> Tokenizer:
     return tokenizer
 
 
-STEP = Step(
-    "tokenizer",
-    run,
-    code=("dataflow/steps/tokenizer.py", "dataflow/tokenizer", "dataflow/shards"),
-)
+STEP = Step("tokenizer", run)

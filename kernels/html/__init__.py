@@ -1,5 +1,5 @@
 """How much work an HTML document would make for a parser, measured without parsing it."""
 
-from kernels.html.nesting import HARMLESS, Nesting, count_tags, measure
+from kernels.html.nesting import Nesting, is_harmless, measure
 
-__all__ = ["HARMLESS", "Nesting", "count_tags", "measure"]
+__all__ = ["Nesting", "is_harmless", "measure"]

@@ -1,9 +1,10 @@
 """Depth and re-opened elements of HTML, by one scan over the bytes that keeps a stack of names.
 
-Main-content extraction takes time proportional to the sum over elements of their depth, and a
-parser re-opens unclosed formatting elements in every later block, so a small page can ask for
-hours or gigabytes. Both are bounded here by counting what the tree construction of the WHATWG HTML
-standard would do, simplified so that it errs on the high side.
+Main-content extraction takes time proportional to the sum over elements of their depth, a parser
+compares each attribute of a tag with those before it and each option of a list likewise, and it
+re-opens unclosed formatting elements in every later block: so a small page can ask for hours or
+gigabytes. These are bounded here by counting what the tokenizer and the tree construction of the
+WHATWG HTML standard would do, simplified so that it errs on the high side.
 """
 
 from __future__ import annotations
@@ -14,32 +15,51 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from kernels.html.names import FLAT, FORMATTING, KEYS, KINDS, MARKER, RAW
+from kernels.html.names import (
+    BLANK,
+    BYTES,
+    EQUALS,
+    FLAT,
+    FOREIGN,
+    FORMATTING,
+    KEYS,
+    KINDS,
+    MARKER,
+    OPTION,
+    RAW,
+    SLASH,
+    TAG_END,
+)
 
 
 class Nesting(NamedTuple):
     """Counts over one document.
 
     ``tags``: start and end tags. ``depth``: most elements open at once, not counting void
-    elements and those with an optional end tag. ``depth_sum``: over start tags, how many were open.
-    ``reopened``: over start tags, how many formatting elements were left open in blocks already
-    closed. ``stopped``: the scan ended early because the depth limit was passed.
+    elements and those with an optional end tag. ``work``: over start tags, how many elements were
+    open, and the comparisons of attributes and options in units that take as long. ``reopened``:
+    over start tags, how many formatting elements were left open in blocks already closed.
+    ``stopped``: the scan ended early because the depth limit was passed.
     """
 
     tags: int
     depth: int
-    depth_sum: int
+    work: int
     reopened: int
     stopped: bool
 
 
-HARMLESS = 4000
+HARMLESS_TAGS = 4000
 """With so few ``<``, depths sum to 8 million at most and 2 million elements can be opened again."""
+HARMLESS_BYTES = 1 << 18
+"""In so few bytes, the attributes of one tag are compared in seconds at most."""
 
 
-def count_tags(html: bytes) -> int:
-    """How many ``<`` a document holds: a vector pass, about 7 GB/s."""
-    return int(np.count_nonzero(np.frombuffer(html, dtype=np.uint8) == 60))
+def is_harmless(html: bytes) -> bool:
+    """Whether a document is too small to ask for much work: a vector pass, about 7 GB/s."""
+    if len(html) > HARMLESS_BYTES:
+        return False
+    return int(np.count_nonzero(np.frombuffer(html, dtype=np.uint8) == 60)) <= HARMLESS_TAGS
 
 
 def measure(html: bytes, depth_limit: int) -> Nesting:
@@ -104,23 +124,41 @@ def _name(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
 
 
 @njit(cache=True, nogil=True)
-def _tag_end(text: NDArray[np.uint8], at: int) -> int:
-    """The position behind the ``>`` that ends a tag, minding quoted attribute values."""
+def _tag_end(text: NDArray[np.uint8], at: int) -> tuple[int, int]:
+    """The position behind the ``>`` that ends a tag, and how many attributes are before it."""
     n = text.size
+    attributes = 0
     while at < n:
-        c = text[at]
+        kind = BYTES[text[at]]
+        if kind == TAG_END:
+            return at + 1, attributes
         at += 1
-        if c == 62:
-            return at
-        if c == 34 or c == 39:
-            before = at - 2
-            while text[before] <= 32:
-                before -= 1
-            if text[before] == 61:  # a quote elsewhere is part of a name or of an unquoted value
-                while at < n and text[at] != c:
-                    at += 1
+        if kind in (BLANK, SLASH):
+            continue
+        attributes += 1
+        while at < n and BYTES[text[at]] == 0:
+            at += 1
+        while at < n and BYTES[text[at]] == BLANK:
+            at += 1
+        if at >= n or BYTES[text[at]] != EQUALS:
+            continue
+        at += 1
+        while at < n and BYTES[text[at]] == BLANK:
+            at += 1
+        if at >= n:
+            break
+        quote = text[at]
+        at += 1
+        if quote == 34 or quote == 39:
+            while at < n and text[at] != quote:
                 at += 1
-    return n
+            at += 1
+        elif quote != 62:
+            while at < n and BYTES[text[at]] != BLANK and text[at] != 62:
+                at += 1
+        else:
+            return at, attributes
+    return n, attributes
 
 
 @njit(cache=True, nogil=True)
@@ -141,10 +179,22 @@ def _skip_comment(text: NDArray[np.uint8], at: int) -> int:
     n = text.size
     at -= 2  # <!--> and <!---> are whole comments
     while at + 2 < n:
-        if text[at] == 45 and text[at + 1] == 45 and text[at + 2] == 62:
-            return at + 3
+        if text[at] == 45 and text[at + 1] == 45:
+            if text[at + 2] == 62:
+                return at + 3
+            if text[at + 2] == 33 and at + 3 < n and text[at + 3] == 62:
+                return at + 4
         at += 1
     return n
+
+
+@njit(cache=True, nogil=True)
+def _in_foreign(stack: NDArray[np.int64], open_elements: int) -> bool:
+    """Whether SVG or MathML is open, in which raw text elements are like any other."""
+    for i in range(open_elements):  # noqa: SIM110 (numba has no generators)
+        if _kind(stack[i]) & FOREIGN:
+            return True
+    return False
 
 
 @njit(cache=True, nogil=True)
@@ -155,6 +205,7 @@ def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int6
     at = 0
     open_elements = 0
     left_open = 0
+    options = 0
     while at + 1 < n:
         at = _next_tag(text, words, at)
         if at + 1 >= n:
@@ -170,7 +221,7 @@ def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int6
             at += 1
             continue
         code, at = _name(text, start)
-        at = _tag_end(text, at)
+        at, attributes = _tag_end(text, at)
         out[0] += 1
         if closing:
             level = open_elements - 1
@@ -180,19 +231,29 @@ def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int6
                     break
                 level -= 1
             if level >= 0:
+                inner = 0
                 for i in range(level + 1, open_elements):
-                    if _kind(stack[i]) & FORMATTING:
-                        left_open += 1
-                open_elements = level
+                    inner += _kind(stack[i]) & FORMATTING == 0
+                if inner and _kind(code) & FORMATTING:
+                    # The adoption agency closes this element alone and keeps what is inside open.
+                    for i in range(level + 1, open_elements):
+                        stack[i - 1] = stack[i]
+                    open_elements -= 1
+                else:
+                    left_open += open_elements - level - 1 - inner
+                    open_elements = level
             elif left_open > 0 and _kind(code) & FORMATTING:
                 left_open -= 1
             continue
-        out[2] += open_elements
+        out[2] += open_elements + (attributes * attributes >> 4)
         out[3] += left_open
         kind = _kind(code)
+        if kind & OPTION:
+            options += 1
+            out[2] += options >> 2
         if kind & FLAT:
             continue
-        if kind & RAW:
+        if kind & RAW and not _in_foreign(stack, open_elements):
             at = _skip_raw(text, words, at, code)
             continue
         stack[open_elements] = code

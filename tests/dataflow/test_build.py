@@ -121,7 +121,8 @@ def test_shards_hold_what_the_index_says(run: Run) -> None:
 
 
 def test_stock_webdataset_reads_both_sets(run: Run) -> None:
-    texts, ids = {}, {}
+    texts: dict[str, dict[str, Any]] = {}
+    ids: dict[str, dict[str, Any]] = {}
     for shard in run.shards:
         folder = Path(run.store.uri)
         for record, into in ((shard.pack, texts), (shard.tokenize, ids)):
@@ -188,7 +189,8 @@ def test_a_changed_threshold_reads_nothing_again_and_leaves_nothing_behind(
 ) -> None:
     copied = _copy(run, tmp_path)
     changed = build(write_recipe(corpus, words=120), copied.store.uri, show=False)
-    steps = {step["step"] for step in orjson.loads(copied.store.read("journal/progress.json"))["steps"]}
+    progress = orjson.loads(copied.store.read("journal/progress.json"))
+    steps = {step["step"] for step in progress["steps"]}
     assert "decide" in steps
     assert not steps & {"read", "language"}
     assert changed.header["logical_root"] != run.header["logical_root"]
@@ -240,9 +242,7 @@ def test_retokenize_writes_tokens_only(run: Run, tmp_path: Path) -> None:
     assert len(list((tmp_path / "run" / "index").glob("*.parquet"))) == len(after.shards)
 
 
-def test_held_out_documents_stay_so_in_the_next_run(
-    run: Run, corpus: Path, tmp_path: Path
-) -> None:
+def test_held_out_documents_stay_so_in_the_next_run(run: Run, corpus: Path, tmp_path: Path) -> None:
     recipe = write_recipe(corpus, held_out=0.5)
     text = recipe.read_text().replace("held_out: 0.5", f"held_out: 0.5, previous: {run.store.uri}")
     recipe.write_text(text)

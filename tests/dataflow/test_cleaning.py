@@ -74,7 +74,9 @@ def test_cleaners_find_what_they_are_for() -> None:
     assert "A line that stays" in kept
     assert "cookie" not in kept
     assert "ok" not in kept.split("\n")
-    assert removed.tolist() == [len(t) - len(c.as_py()) for t, c in zip(texts, cleaned, strict=True)]
+    assert removed.tolist() == [
+        len(t) - len(c.as_py()) for t, c in zip(texts, cleaned, strict=True)
+    ]
     assert set(spans.cleaner[spans.document == 1]) == {0}
     assert set(spans.cleaner[spans.document == 0]) == {1}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dataflow import tasks
+from dataflow import executor, tasks
 from dataflow.executor import MAX_ATTEMPTS, Executor, InProcess, RayPool, TaskFailed
 from dataflow.journal import Journal
 from dataflow.progress import Progress
@@ -30,6 +30,7 @@ def _task(folder: Path, name: str, value: int, *before: Task, **params: Any) -> 
 def _run(folder: Path, *targets: Task, executor: Executor | None = None) -> list[int]:
     store = Store(str(folder / "run"))
     progress = Progress(store, 1, show=False)
+    (folder / "scratch").mkdir(exist_ok=True)
     runner = Runner(store, executor or InProcess(), progress, str(folder / "scratch"))
     try:
         return [record.stats["total"] for record in runner.run(targets)]
@@ -122,5 +123,20 @@ def test_ray_workers_die_and_the_work_goes_on(tmp_path: Path) -> None:
         with pytest.raises(TaskFailed, match=f"toy p: its worker died {MAX_ATTEMPTS} times"):
             _run(tmp_path, poison, executor=pool)
         assert _log(tmp_path).count("p") == MAX_ATTEMPTS
+    finally:
+        pool.close()
+
+
+def test_the_death_of_ray_is_an_error_and_no_hang(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "HEALTH_SECONDS", 0.5)
+    pool = RayPool(1)
+    try:
+        (raylet,) = (process for name, process in pool._daemons if name == "raylet")
+        raylet.kill()
+        raylet.wait()
+        with pytest.raises(TaskFailed, match="raylet died while it ran; the same command goes on"):
+            _run(tmp_path, _task(tmp_path, "a", 1), executor=pool)
     finally:
         pool.close()

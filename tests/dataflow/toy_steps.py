@@ -34,4 +34,4 @@ def _run(context: StepContext) -> dict[str, Any]:
     return {"total": total}
 
 
-STEP = Step("toy", _run, code=("tests/dataflow/toy_steps.py",))
+STEP = Step("toy", _run)

@@ -12,6 +12,8 @@ from dataflow.sources.roff.tables import rows
 _FONTS = frozenset({"B", "I", "SM", "SB", "R", "CW"})
 _ALTERNATING = frozenset({"BI", "BR", "IB", "IR", "RB", "RI"})
 _PARAGRAPHS = frozenset({"PP", "LP", "P"})
+_BULLET = 2
+"""Tags up to this length stand before the text of their paragraph, not above it."""
 _DRAWINGS = {"PS": "PE", "EQ": "EN", "GS": "GE"}
 
 
@@ -46,8 +48,9 @@ def macro(page: Page, lines: Iterator[Line], line: Line) -> bool:
         tag = render(line.arguments()[0]).strip() if name == "IP" and line.arguments() else ""
         if tag:
             page.add(tag)
+        if len(tag) > _BULLET:
             page.end_line()
-        page.hanging = name == "IP"
+        page.hanging = name == "IP" and not 0 < len(tag) <= _BULLET
     elif name == "RS":
         page.end_line()
         page.level += 1 + page.hanging
@@ -118,9 +121,10 @@ def common(page: Page, lines: Iterator[Line], line: Line) -> bool:
         page.end_line()
     elif name == "TS":
         page.gap()
+        filled, page.filled = page.filled, False
         for row in rows(lines):
             page.add(row)
-            page.end_line()
+        page.filled = filled
         page.gap()
     elif name in _DRAWINGS:
         for skipped in lines:
