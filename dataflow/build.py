@@ -98,6 +98,15 @@ def build(
     return built
 
 
+def known_keys(store: Store) -> set[str]:
+    """Keys of all tasks whose outputs may lie in the run folder."""
+    try:
+        return set(orjson.loads(store.read(KEYS_FILE)))
+    except (FileNotFoundError, orjson.JSONDecodeError):
+        # A new folder, where there is nothing; or a damaged file, and the records know.
+        return {Path(path).stem for path in store.list(RECORDS)}
+
+
 class _Build:
     """One build, phase by phase."""
 
@@ -109,7 +118,7 @@ class _Build:
         self.runner = runner
         self.runner.on_record = self._watch
         self.wanted: set[str] = set()
-        self.known = self._known_keys()
+        self.known = known_keys(store)
         self.reads: dict[str, list[Record]] = defaultdict(list)
 
     def run(self) -> Built:
@@ -169,13 +178,6 @@ class _Build:
 
     # Keys, and what is no longer wanted
 
-    def _known_keys(self) -> set[str]:
-        try:
-            return set(orjson.loads(self.store.read(KEYS_FILE)))
-        except (FileNotFoundError, orjson.JSONDecodeError):
-            # A new folder, where there is nothing; or a damaged file, and the records know.
-            return {Path(path).stem for path in self.store.list(RECORDS)}
-
     def _expect(self, tasks: Sequence[Task]) -> None:
         """Write down which keys may come to lie in the run folder before any of them does."""
         pending = list(tasks)
@@ -232,8 +234,11 @@ class _Build:
         The last have no record, so the folders are listed. Records go first: a file without a
         record does not exist anyway.
         """
-        for key in sorted(self.known - self.wanted):
-            self.store.delete(self.journal.path(key))
+        records = {Journal.path(key) for key in self.wanted}
+        for path in self.store.list(RECORDS):
+            if path not in records:
+                self.store.delete(path)
+        self.store.remove_empty(RECORDS)
         with self.store.open("manifest.parquet") as stream:
             wanted = set(pq.ParquetFile(stream).read(["path"])["path"].to_pylist())
         for folder in OUTPUT_FOLDERS:

@@ -17,7 +17,13 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = ("dataflow", "dedup", "kernels", "quality")
 
-MACHINERY = ("dataflow.tasks", "dataflow.store", "dataflow.journal", "dataflow.locks")
+MACHINERY = (
+    "dataflow.tasks",
+    "dataflow.store",
+    "dataflow.journal",
+    "dataflow.locks",
+    "dataflow.parquet",
+)
 """How tasks run and where their files lie: it shapes no content."""
 
 

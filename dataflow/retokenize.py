@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from dataflow.build import KEYS_FILE
+from dataflow.build import KEYS_FILE, known_keys
 from dataflow.executor import make_executor
 from dataflow.finish import publish
 from dataflow.journal import Journal, Record
@@ -64,6 +64,7 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
                 runner = Runner(store, executor, progress, scratch)
                 content = [finished(shard.pack) for shard in run.shards]
                 energon = energon_tasks(splits, content, tasks)
+                _remember(store, [use, *tasks, *energon])
                 records = runner.run([use, *tasks, *energon])
             finally:
                 executor.close()
@@ -84,7 +85,6 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
             run.lookup,
             *described,
         )
-        _remember(store, [use, *tasks, *energon])
         _forget(run, records)
         report_run(store)
     return {
@@ -98,8 +98,8 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
 
 def _remember(store: Store, tasks: list[Task]) -> None:
     """Let a later build's sweep know of the new outputs."""
-    known = set(orjson.loads(store.read(KEYS_FILE)))
-    store.write(KEYS_FILE, orjson.dumps(sorted(known | {task.key for task in tasks})))
+    known = known_keys(store) | {task.key for task in tasks}
+    store.write(KEYS_FILE, orjson.dumps(sorted(known)))
 
 
 def _forget(run: Run, records: list[Record]) -> None:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataflow.journal import Journal, Record
+from dataflow.parquet import read_table, row_groups
 from dataflow.store import Store
 
 RUN_FILE = "journal/run.json"
@@ -112,17 +113,13 @@ class Run:
 
     def table(self, record: Record, role: str, columns: list[str] | None = None) -> pa.Table:
         """One table file, whole."""
-        with self.store.open(record.outputs[role].path) as stream:
-            return pq.ParquetFile(stream).read(columns=columns, use_threads=False)
+        return read_table(self.store, record.outputs[role].path, columns)
 
     def groups(
         self, record: Record, role: str, columns: list[str] | None = None
     ) -> Iterator[pa.Table]:
         """One table file, row group by row group."""
-        with self.store.open(record.outputs[role].path) as stream:
-            file = pq.ParquetFile(stream)
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=columns, use_threads=False)
+        yield from row_groups(self.store, record.outputs[role].path, columns)
 
     def row(self, record: Record, role: str, row: int) -> dict[str, Any]:
         """One row of a table file as a mapping, reading one row group."""

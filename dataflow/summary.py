@@ -10,9 +10,10 @@ import blake3
 import pyarrow as pa
 
 from dataflow.journal import Output, Record
+from dataflow.parquet import open_writer
 from dataflow.roots import combine, hex_root
 from dataflow.store import Store
-from dataflow.tables import MANIFEST, write_table
+from dataflow.tables import MANIFEST, conform
 
 LOGICAL_TABLES = ("documents", "unreadable", "dispositions", "spans", "content", "tokens")
 """What the logical root covers: rows of four tables, and what the shards hold."""
@@ -65,5 +66,6 @@ def _row(output: Output, tokens: int | None) -> dict[str, Any]:
 def write_manifest(store: Store, rows: list[dict[str, Any]]) -> None:
     """Write ``manifest.parquet``."""
     sink = pa.BufferOutputStream()
-    write_table(sink, pa.Table.from_pylist(rows, schema=MANIFEST.schema), MANIFEST)
+    with open_writer(sink, MANIFEST.tagged) as writer:
+        writer.write_table(conform(pa.Table.from_pylist(rows, schema=MANIFEST.schema), MANIFEST))
     store.write("manifest.parquet", sink.getvalue().to_pybytes())

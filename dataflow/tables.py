@@ -7,16 +7,11 @@ both, so that a file of another table or of a newer format is an error and never
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 ID = pa.binary(16)
 """Ids are 128 bits: the hash of an occurrence (``doc_id``) or of a text (``content_id``)."""
-
-ZSTD_LEVEL = 3
-"""Higher levels save a few percent of bytes and cost a multiple of the time."""
 
 
 class TableError(Exception):
@@ -193,9 +188,6 @@ def check_table(schema: pa.Schema, expected: Table, where: str) -> None:
         )
 
 
-def write_table(sink: Any, table: pa.Table, declared: Table) -> None:
-    """Write ``table`` as one Parquet file of the declared table (whole table in one call)."""
-    with pq.ParquetWriter(
-        sink, declared.tagged, compression="zstd", compression_level=ZSTD_LEVEL
-    ) as w:
-        w.write_table(table.cast(declared.schema).replace_schema_metadata(declared.tagged.metadata))
+def conform(table: pa.Table, declared: Table) -> pa.Table:
+    """``table`` with the declared types and metadata, ready to be written."""
+    return table.cast(declared.schema).replace_schema_metadata(declared.tagged.metadata)

@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 from dataflow.code import code_digest
 from dataflow.journal import Journal, Output, Record
 from dataflow.locks import working
+from dataflow.parquet import open_writer, read_table, row_groups
 from dataflow.store import HashingWriter, Store
-from dataflow.tables import ZSTD_LEVEL, Table
+from dataflow.tables import Table
 
 
 @dataclass(frozen=True)
@@ -206,9 +207,7 @@ class StepContext:
         tagged = schema.tagged if isinstance(schema, Table) else schema
         with (
             self.store.create(path) as sink,
-            pq.ParquetWriter(
-                sink, tagged, compression="zstd", compression_level=ZSTD_LEVEL
-            ) as writer,
+            open_writer(sink, tagged) as writer,
         ):
             table_sink = TableSink(writer, tagged)
             yield table_sink
@@ -218,17 +217,13 @@ class StepContext:
 
     def read_table(self, record: Record, role: str, columns: list[str] | None = None) -> pa.Table:
         """Read one output of an input as a whole table."""
-        with self.store.open(record.outputs[role].path) as stream:
-            return pq.ParquetFile(stream).read(columns=columns, use_threads=False)
+        return read_table(self.store, record.outputs[role].path, columns)
 
     def read_groups(
         self, record: Record, role: str, columns: list[str] | None = None
     ) -> Iterator[pa.Table]:
-        """Read one output of an input row group by row group, so that memory stays bounded."""
-        with self.store.open(record.outputs[role].path) as stream:
-            file = pq.ParquetFile(stream)
-            for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=columns, use_threads=False)
+        """Read one output of an input row group by row group."""
+        yield from row_groups(self.store, record.outputs[role].path, columns)
 
 
 class TableSink:

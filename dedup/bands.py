@@ -105,8 +105,9 @@ class _Writer:
                 f"band {self.band}: found rank {repeated} twice with one key, expected each"
                 " document once a band; give the records of each document once"
             )
-        members.tofile(self.members)
-        sizes.tofile(self.sizes)
+        # Not ``tofile``: its error does not say that a disk is full.
+        self.members.write(members.data)
+        self.sizes.write(sizes.data)
         self.buckets += len(sizes)
         self.memberships += len(members)
         self.largest = max(self.largest, int(sizes.max(initial=0)))
@@ -200,8 +201,8 @@ def _sorted(keys: U64, ranks: U32) -> Records:
 
 def _spill(records: Records, stem: Path) -> tuple[Path, Path]:
     paths = stem.with_suffix(stem.suffix + ".keys"), stem.with_suffix(stem.suffix + ".ranks")
-    records[0].tofile(paths[0])
-    records[1].tofile(paths[1])
+    paths[0].write_bytes(records[0].data)
+    paths[1].write_bytes(records[1].data)
     return paths
 
 

@@ -85,7 +85,7 @@ def write_shingles(path: str | Path, batches: Iterable[WordBatch], ngram: int) -
     with target.open("wb") as file:
         for ranks, words, offsets in batches:
             part = _part(ranks, words, offsets, ngram, str(target))
-            part.values.tofile(file)
+            file.write(part.values.data)
             elements += len(part.values)
             parts.append(part._replace(values=part.values[:0]))
         words_of_bitmaps = _write_all(file, [part.bitmaps for part in parts])
@@ -205,7 +205,7 @@ def _addresses(array: U64, starts: I64) -> U64:
 def _write_all(file: BinaryIO, arrays: Iterable[U32 | U64]) -> int:
     elements = 0
     for array in arrays:
-        array.tofile(file)
+        file.write(array.data)
         elements += len(array)
     return elements
 

@@ -8,6 +8,7 @@ of smaller rank is verified to be near it, never through a chain.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -231,7 +232,11 @@ def _bucket_graph(
     def table(name: str, length: int, dtype: type[np.generic]) -> NDArray[Any]:
         if in_memory or length == 0:
             return np.zeros(length, dtype)
-        return np.asarray(np.memmap(scratch / f"graph.{name}", dtype, "w+", shape=length))
+        path = scratch / f"graph.{name}"
+        with path.open("wb") as file:
+            # A full disk is an error here; to write into a hole of a mapped file would be a signal.
+            os.posix_fallocate(file.fileno(), 0, length * np.dtype(dtype).itemsize)
+        return np.asarray(np.memmap(path, dtype, "r+", shape=length))
 
     position = np.zeros(n, np.uint32)
     position[candidates] = np.arange(len(candidates), dtype=np.uint32)

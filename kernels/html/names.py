@@ -19,19 +19,35 @@ def pack(name: str) -> int:
     return code
 
 
-VOID = "area base br col embed hr img input link meta param source track wbr"
-OPTIONAL_END = "html head body p li dt dd tr td th thead tbody tfoot option colgroup"
+VOID_ELEMENTS = "area base br col embed hr img input link meta param source track wbr"
+IGNORED = "html head body frameset colgroup"
 RAW_TEXT = "script style textarea title xmp iframe noembed noframes"
-SCOPE_MARKERS = "table applet marquee object template caption svg math foreignobject"
+SCOPE_MARKERS = "table td th caption applet marquee object template select button svg math"
 REOPENED = "a b big code em font i nobr s small strike strong tt u"
+SPECIAL_ELEMENTS = (
+    "address applet article aside blockquote button caption center colgroup dd details dir div dl "
+    "dt fieldset figcaption figure footer form h1 h2 h3 h4 h5 h6 header hgroup li listing main "
+    "marquee menu nav noscript object ol p plaintext pre search section select summary table tbody "
+    "td template tfoot th thead tr ul"
+)
+BLOCKS = (
+    "address article aside blockquote center details dir div dl fieldset figcaption figure footer "
+    "form h1 h2 h3 h4 h5 h6 header hgroup listing main menu nav ol p pre search section summary ul "
+    "table li dd dt"
+)
+TABLE_PARTS = "tbody thead tfoot tr td th caption"
 
-FLAT, RAW, MARKER, FORMATTING, FOREIGN, OPTION = 1, 2, 4, 8, 16, 32
-"""Kinds, as a bit set.
+VOID, RAW, MARKER, FORMATTING = 1, 2, 4, 8
+FOREIGN, OPTION, SPECIAL, BLOCK, PART, BREAKOUT, FORGETS = 16, 32, 64, 128, 256, 512, 1024
+NUMBER = 16
+"""Kinds, as a bit set; from bit ``NUMBER`` on, the number of a formatting element's name.
 
-``FLAT`` elements cannot nest in themselves without another, counted one between, because a sibling
-closes them; ``RAW`` ones hold no tags but their own end tag; an end tag cannot reach out of a
-``MARKER``; a parser opens ``FORMATTING`` ones again that were left open in a closed element; raw
-text is not raw in ``FOREIGN`` ones; an ``OPTION`` is compared with those before it.
+``VOID``: never open (or ignored, as a second ``body``). ``RAW``: holds no tags but its own end tag,
+outside of ``FOREIGN`` elements. ``MARKER``: an end tag does not reach out of it. ``FORMATTING``:
+opened again after it was left open in a closed element. ``OPTION``: compared with those before it.
+``SPECIAL``: an end tag of another kind of element does not reach over it. ``BLOCK``: closes an open
+``p``. ``PART``: means something inside a table only. ``BREAKOUT``: void in ``FOREIGN`` too.
+``FORGETS``: formatting left open inside is not opened again outside.
 """
 
 
@@ -42,21 +58,40 @@ def slot(code: int) -> int:
 
 def _tables() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     keys, kinds = np.zeros(256, dtype=np.int64), np.zeros(256, dtype=np.int64)
-    groups = ((VOID, FLAT), (OPTIONAL_END, FLAT), (RAW_TEXT, RAW))
-    more = ((SCOPE_MARKERS, MARKER), (REOPENED, FORMATTING), ("svg math", FOREIGN))
-    for names, kind in (*groups, *more, ("option", OPTION)):
-        for name in names.split():
+    groups = (
+        (VOID_ELEMENTS, VOID),
+        (IGNORED, VOID),
+        (RAW_TEXT, RAW),
+        (SCOPE_MARKERS, MARKER),
+        (REOPENED, FORMATTING),
+        (SPECIAL_ELEMENTS, SPECIAL),
+        (BLOCKS, BLOCK),
+        (TABLE_PARTS, PART),
+        ("br embed hr img meta", BREAKOUT),
+        ("applet object marquee template td th caption", FORGETS),
+        ("svg math", FOREIGN),
+        ("option", OPTION),
+    )
+    for names, kind in groups:
+        for index, name in enumerate(names.split()):
             code = pack(name)
             at = slot(code)
             while keys[at] not in (0, code):
                 at = (at + 1) & 255
             keys[at] = code
             kinds[at] |= kind
+            if kind == FORMATTING:
+                kinds[at] |= (index + 1) << NUMBER
     return keys, kinds
 
 
 KEYS, KINDS = _tables()
 """An open-addressed hash table from packed names to kinds."""
+FORMATTING_NAMES = len(REOPENED.split())
+
+A, P, LI, DD, DT, UL, OL, FORM = map(pack, ("a", "p", "li", "dd", "dt", "ul", "ol", "form"))
+TABLE, TEMPLATE, TD, TH, SELECT = map(pack, ("table", "template", "td", "th", "select"))
+ADDRESS, DIV = pack("address"), pack("div")
 
 BLANK, SLASH, EQUALS, TAG_END = 1, 2, 3, 4
 

@@ -15,29 +15,25 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from kernels.html.names import (
-    BLANK,
-    BYTES,
-    EQUALS,
-    FLAT,
-    FOREIGN,
-    FORMATTING,
-    KEYS,
-    KINDS,
-    MARKER,
-    OPTION,
-    RAW,
-    SLASH,
-    TAG_END,
+from kernels.html.names import BLANK, BYTES, EQUALS, OPTION, RAW, SLASH, TAG_END
+from kernels.html.tree import (
+    FOREIGN_OPEN,
+    LEFT_OPEN,
+    OPEN,
+    STATE_SIZE,
+    close_element,
+    kind_of,
+    open_element,
 )
 
 
 class Nesting(NamedTuple):
     """Counts over one document.
 
-    ``tags``: start and end tags. ``depth``: most elements open at once, not counting void
-    elements and those with an optional end tag. ``work``: over start tags, how many elements were
-    open, and the comparisons of attributes and options in units that take as long. ``reopened``:
+    ``tags``: start and end tags. ``depth``: most elements open at once, with those
+    to open again. ``work``: over start tags,
+    how many elements were open, and comparisons of attributes and options, in
+    units that take as long. ``reopened``:
     over start tags, how many formatting elements were left open in blocks already closed.
     ``stopped``: the scan ended early because the depth limit was passed.
     """
@@ -91,17 +87,6 @@ def _next_tag(text: NDArray[np.uint8], words: NDArray[np.uint64], at: int) -> in
                 w += 1
             at = w << 3
     return n
-
-
-@njit(cache=True, nogil=True)
-def _kind(code: int) -> int:
-    """What kind of element a packed name is: a bit set of the constants below, 0 for others."""
-    slot = (code ^ (code >> 13) ^ (code >> 29)) & 255  # names.slot
-    while KEYS[slot] != 0:
-        if KEYS[slot] == code:
-            return int(KINDS[slot])
-        slot = (slot + 1) & 255
-    return 0
 
 
 @njit(cache=True, nogil=True)
@@ -189,23 +174,13 @@ def _skip_comment(text: NDArray[np.uint8], at: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _in_foreign(stack: NDArray[np.int64], open_elements: int) -> bool:
-    """Whether SVG or MathML is open, in which raw text elements are like any other."""
-    for i in range(open_elements):  # noqa: SIM110 (numba has no generators)
-        if _kind(stack[i]) & FOREIGN:
-            return True
-    return False
-
-
-@njit(cache=True, nogil=True)
 def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int64]) -> None:
     """Fill ``out`` int64[5], the fields of ``Nesting``; ``stack`` int64[limit + 1] is scratch."""
     n = text.size
     words = text[: n & ~7].view(np.uint64)
     at = 0
-    open_elements = 0
-    left_open = 0
     options = 0
+    state = np.zeros(STATE_SIZE, dtype=np.int64)
     while at + 1 < n:
         at = _next_tag(text, words, at)
         if at + 1 >= n:
@@ -224,42 +199,22 @@ def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int6
         at, attributes = _tag_end(text, at)
         out[0] += 1
         if closing:
-            level = open_elements - 1
-            while level >= 0 and stack[level] != code:
-                if _kind(stack[level]) & MARKER:
-                    level = -1
-                    break
-                level -= 1
-            if level >= 0:
-                inner = 0
-                for i in range(level + 1, open_elements):
-                    inner += _kind(stack[i]) & FORMATTING == 0
-                if inner and _kind(code) & FORMATTING:
-                    # The adoption agency closes this element alone and keeps what is inside open.
-                    for i in range(level + 1, open_elements):
-                        stack[i - 1] = stack[i]
-                    open_elements -= 1
-                else:
-                    left_open += open_elements - level - 1 - inner
-                    open_elements = level
-            elif left_open > 0 and _kind(code) & FORMATTING:
-                left_open -= 1
+            close_element(stack, state, code)
             continue
-        out[2] += open_elements + (attributes * attributes >> 4)
-        out[3] += left_open
-        kind = _kind(code)
+        out[2] += state[OPEN] + (attributes * attributes >> 4)
+        out[3] += state[LEFT_OPEN]
+        kind = kind_of(code)
+        foreign = state[FOREIGN_OPEN] > 0
         if kind & OPTION:
             options += 1
             out[2] += options >> 2
-        if kind & FLAT:
-            continue
-        if kind & RAW and not _in_foreign(stack, open_elements):
+        if kind & RAW and not foreign:
             at = _skip_raw(text, words, at, code)
             continue
-        stack[open_elements] = code
-        open_elements += 1
-        if open_elements > out[1]:
-            out[1] = open_elements
-            if open_elements == stack.size:
-                out[4] = 1
-                return
+        if foreign and text[at - 2] == 47:
+            continue  # in SVG and MathML, a tag that ends in a slash is a whole element
+        open_element(stack, state, code)
+        out[1] = max(out[1], state[OPEN] + state[LEFT_OPEN])
+        if out[1] >= stack.size:
+            out[4] = 1
+            return

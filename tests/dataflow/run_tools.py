@@ -12,9 +12,9 @@ from typing import Any
 
 import orjson
 
+from dataflow.code import ROOT
 from dataflow.run import Run
 from dataflow.store import Store
-from dataflow.tasks import ROOT
 from dataflow.verify import verify
 
 COSTS = ("journal/", "report.html")

@@ -16,10 +16,10 @@ import orjson
 import pytest
 
 from dataflow.build import build
+from dataflow.code import ROOT
 from dataflow.retokenize import retokenize
 from dataflow.run import Run
 from dataflow.store import Store
-from dataflow.tasks import ROOT
 from dataflow.verify import verify
 from dataflow.why import find_documents, story
 from tests.dataflow.corpora import sentence_text, write_corpus, write_recipe

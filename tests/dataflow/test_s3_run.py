@@ -15,9 +15,9 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from dataflow.build import build
+from dataflow.code import ROOT
 from dataflow.run import Run
 from dataflow.store import Store
-from dataflow.tasks import ROOT
 from dataflow.verify import verify
 from dataflow.why import find_documents, story
 from tests.dataflow.corpora import write_corpus, write_recipe

@@ -38,7 +38,7 @@ FORMATS: dict[str, Format] = {
     "html": Format(HTML, read_html),
     "jsonl": Format((".jsonl", ".ndjson"), read_jsonl, cut_jsonl),
     "parquet": Format((".parquet", ".pq"), read_parquet, cut_parquet),
-    "arrow": Format((".arrow", ".arrows", ".feather", ".ipc"), read_arrow),
+    "arrow": Format((".arrow", ".feather", ".ipc"), read_arrow),
     "pdf": Format((".pdf",), read_pdf),
     "man": Format(MAN, read_man),
     "text": Format(tuple(TEXT), read_text),

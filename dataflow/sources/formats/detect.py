@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from dataflow.sources.compression import strip_suffix
 from dataflow.sources.formats import FORMATS
+from dataflow.sources.refusal import Refusal
 
 _BY_SUFFIX = {suffix: name for name, fmt in FORMATS.items() for suffix in fmt.suffixes}
 HEAD_BYTES = 4096
@@ -18,7 +19,24 @@ _MAGIC = (
     (b"%PDF-", "pdf"),
     (b"PAR1", "parquet"),
     (b"ARROW1", "arrow"),
+    (b"\xff\xff\xff\xff", "arrow"),
 )
+_OTHER = (
+    (b"\x89PNG", "image/png"),
+    (b"GIF8", "image/gif"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\0\0\1\0", "image/x-icon"),
+    (b"RIFF", "RIFF media"),
+    (b"OggS", "audio/ogg"),
+    (b"ID3", "audio/mpeg"),
+    (b"wOF", "font/woff"),
+    (b"PK\3\4", "application/zip"),
+    (b"\x7fELF", "application/x-elf"),
+    (b"!<arch>", "application/x-archive"),
+    (b"\xca\xfe\xba\xbe", "application/java-vm"),
+    (b"SQLite format 3", "application/vnd.sqlite3"),
+)
+"""Common files that are no text, known by their first bytes."""
 
 
 def by_name(uri: str) -> str | None:
@@ -33,10 +51,21 @@ def by_name(uri: str) -> str | None:
 
 
 def by_content(head: bytes) -> str:
-    """The format of a file of unknown name, from its first ``HEAD_BYTES``; ``text`` if none."""
+    """The format of a file of unknown name, from its first ``HEAD_BYTES``; ``text`` if none.
+
+    Raises
+    ------
+    Refusal
+        ``media-type`` for a kind of file that holds no text.
+    """
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name
+    for magic, media_type in _OTHER:
+        if head.startswith(magic):
+            raise Refusal("media-type", media_type)
+    if head.count(b"\0") > 4 and not head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise Refusal("media-type", "bytes that are no text")
     if _HTML.match(head):
         return "html"
     if re.match(rb"(['.]\\\".*\n|\.\s*\n)*\.(TH|Dd)\s", head):
