@@ -63,7 +63,7 @@ def measure(html: bytes, depth_limit: int) -> Nesting:
 
     One pass, constant memory, about 1 GB/s.
     """
-    stack = np.empty(depth_limit + 1, dtype=np.int64)
+    stack = np.empty((2, depth_limit + 1), dtype=np.int64)
     out = np.zeros(5, dtype=np.int64)
     scan(np.frombuffer(html, dtype=np.uint8), stack, out)
     return Nesting(int(out[0]), int(out[1]), int(out[2]), int(out[3]), bool(out[4]))
@@ -175,7 +175,7 @@ def _skip_comment(text: NDArray[np.uint8], at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int64]) -> None:
-    """Fill ``out`` int64[5], the fields of ``Nesting``; ``stack`` int64[limit + 1] is scratch."""
+    """Fill ``out`` int64[5], the fields of ``Nesting``; ``stack`` int64[2, limit + 1] is scratch."""
     n = text.size
     words = text[: n & ~7].view(np.uint64)
     at = 0
@@ -198,12 +198,12 @@ def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int6
         code, at = _name(text, start)
         at, attributes = _tag_end(text, at)
         out[0] += 1
+        kind = kind_of(code)
         if closing:
-            close_element(stack, state, code)
+            close_element(stack, state, code, kind)
             continue
         out[2] += state[OPEN] + (attributes * attributes >> 4)
         out[3] += state[LEFT_OPEN]
-        kind = kind_of(code)
         foreign = state[FOREIGN_OPEN] > 0
         if kind & OPTION:
             options += 1
@@ -213,8 +213,8 @@ def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int6
             continue
         if foreign and text[at - 2] == 47:
             continue  # in SVG and MathML, a tag that ends in a slash is a whole element
-        open_element(stack, state, code)
+        open_element(stack, state, code, kind)
         out[1] = max(out[1], state[OPEN] + state[LEFT_OPEN])
-        if out[1] >= stack.size:
+        if out[1] >= stack.shape[1]:
             out[4] = 1
             return

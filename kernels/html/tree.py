@@ -1,5 +1,7 @@
 """The stack of open elements, as HTML's tree construction keeps it, simplified to err on more.
 
+A stack is int64[2, n]: packed names, and their kinds.
+
 Source: WHATWG HTML, section 13.2.6.4 ("in body" and the table modes). Left out is what closes
 elements that this one leaves open: so its stack is as deep as a parser's, or deeper.
 """
@@ -64,7 +66,7 @@ def _pop_to(stack: NDArray[np.int64], state: NDArray[np.int64], level: int) -> N
     """Close the element at ``level`` and everything in it."""
     remembered = 1
     for i in range(level, state[OPEN]):
-        kind = kind_of(stack[i])
+        kind = stack[1, i]
         if kind & FORGETS:
             remembered = 0
         if kind & FORMATTING and i > level:
@@ -78,10 +80,11 @@ def _pop_to(stack: NDArray[np.int64], state: NDArray[np.int64], level: int) -> N
 @njit(cache=True, nogil=True)
 def _remove(stack: NDArray[np.int64], state: NDArray[np.int64], level: int) -> None:
     """Close the element at ``level`` alone; what is in it stays open."""
-    if kind_of(stack[level]) & FOREIGN:
+    if stack[1, level] & FOREIGN:
         state[FOREIGN_OPEN] -= 1
     for i in range(level + 1, state[OPEN]):
-        stack[i - 1] = stack[i]
+        stack[0, i - 1] = stack[0, i]
+        stack[1, i - 1] = stack[1, i]
     state[OPEN] -= 1
 
 
@@ -89,9 +92,9 @@ def _remove(stack: NDArray[np.int64], state: NDArray[np.int64], level: int) -> N
 def _in_scope(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) -> int:
     """The level of the innermost ``code`` that no marker stands above, or -1."""
     for level in range(state[OPEN] - 1, -1, -1):
-        if stack[level] == code:
+        if stack[0, level] == code:
             return level
-        if kind_of(stack[level]) & MARKER:
+        if stack[1, level] & MARKER:
             return -1
     return -1
 
@@ -103,19 +106,18 @@ def _in_table(stack: NDArray[np.int64], state: NDArray[np.int64], one: int, othe
     -2 where no table is open at all.
     """
     for level in range(state[OPEN] - 1, -1, -1):
-        if stack[level] == one or stack[level] == other:
+        if stack[0, level] == one or stack[0, level] == other:
             return level
-        if stack[level] == TABLE:
+        if stack[0, level] == TABLE:
             return -1
-        if stack[level] == TEMPLATE:
+        if stack[0, level] == TEMPLATE:
             return -2
     return -2
 
 
 @njit(cache=True, nogil=True)
-def open_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) -> None:
+def open_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int, kind: int) -> None:
     """A start tag: close what it implies, then put it on the stack."""
-    kind = kind_of(code)
     foreign = state[FOREIGN_OPEN] > 0
     if kind & VOID and not (foreign and not kind & BREAKOUT):
         return
@@ -130,11 +132,12 @@ def open_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) 
             _pop_to(stack, state, level)
     elif code in (LI, DD, DT):
         for level in range(state[OPEN] - 1, -1, -1):
-            name = stack[level]
+            name = stack[0, level]
+            above = stack[1, level]
             if name == code or (code != LI and name in (DD, DT)):
                 _pop_to(stack, state, level)
                 break
-            if kind_of(name) & SPECIAL and name != ADDRESS and name != DIV and name != P:
+            if above & SPECIAL and name != ADDRESS and name != DIV and name != P:
                 break
     elif code == SELECT:
         level = _in_scope(stack, state, SELECT)
@@ -145,7 +148,7 @@ def open_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) 
         level = _in_scope(stack, state, A)
         if level >= 0:
             _remove(stack, state, level)
-    elif kind & OPTION and state[OPEN] > 0 and stack[state[OPEN] - 1] == code:
+    elif kind & OPTION and state[OPEN] > 0 and stack[0, state[OPEN] - 1] == code:
         _pop_to(stack, state, state[OPEN] - 1)
     if kind & BLOCK and not foreign:
         level = _in_scope(stack, state, P)
@@ -153,14 +156,14 @@ def open_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) 
             _pop_to(stack, state, level)
     if kind & FOREIGN:
         state[FOREIGN_OPEN] += 1
-    stack[state[OPEN]] = code
+    stack[0, state[OPEN]] = code
+    stack[1, state[OPEN]] = kind
     state[OPEN] += 1
 
 
 @njit(cache=True, nogil=True)
-def close_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) -> None:
+def close_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int, kind: int) -> None:
     """An end tag: close what it reaches."""
-    kind = kind_of(code)
     if kind & PART or code == TABLE:
         level = _in_table(stack, state, code, code)
         if code == TABLE and level < 0:
@@ -177,7 +180,7 @@ def close_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int)
                 state[LEFT_OPEN] -= 1
             return
         for i in range(level + 1, state[OPEN]):
-            if kind_of(stack[i]) & SPECIAL:
+            if stack[1, i] & SPECIAL:
                 _remove(stack, state, level)  # the adoption agency keeps what is inside open
                 return
         _pop_to(stack, state, level)
@@ -191,16 +194,16 @@ def close_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int)
             return
         if code == LI:
             for i in range(level + 1, state[OPEN]):
-                if stack[i] == UL or stack[i] == OL:
+                if stack[0, i] == UL or stack[0, i] == OL:
                     return
         _pop_to(stack, state, level)
         return
     for level in range(state[OPEN] - 1, -1, -1):
-        if stack[level] == code:
+        if stack[0, level] == code:
             if kind & FOREIGN:
                 _remove(stack, state, level)
             else:
                 _pop_to(stack, state, level)
             return
-        if kind_of(stack[level]) & (SPECIAL | MARKER):
+        if stack[1, level] & (SPECIAL | MARKER):
             return

@@ -46,7 +46,7 @@ def test_a_changed_dependency_changes_the_digest(
 
     def digest() -> str:
         for cached in (code._file, code._imports, code.reached, code.code_digest):
-            cached.cache_clear()  # type: ignore[attr-defined]
+            cached.cache_clear()
         return code.code_digest("quality.top")
 
     monkeypatch.setattr(code, "ROOT", tmp_path)
