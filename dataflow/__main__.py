@@ -6,9 +6,11 @@ Exit codes: 0 done, 1 the job failed, 2 wrong usage or a recipe that cannot be.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import orjson
@@ -22,11 +24,26 @@ def _print_json(value: Any) -> None:
     sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode() + "\n")
 
 
+class WrongUsage(Exception):
+    """The command line asks for what cannot be."""
+
+
+def _recipe_path(text: str) -> Path:
+    """The recipe's path, if there is such a file; else an error with the nearest name."""
+    path = Path(text)
+    if path.is_file():
+        return path
+    beside = sorted(path.parent.glob("*.yaml")) if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, [p.name for p in beside], 1)
+    hint = f"; did you mean {path.parent / near[0]}?" if near else ""
+    raise WrongUsage(f"{text}: found no such file, expected a recipe in YAML{hint}")
+
+
 def _build(options: argparse.Namespace) -> int:
     from dataflow.build import build
 
     built = build(
-        options.recipe,
+        _recipe_path(options.recipe),
         options.out,
         workers=options.workers,
         address=options.address,
@@ -49,7 +66,7 @@ def _build(options: argparse.Namespace) -> int:
 def _check(options: argparse.Namespace) -> int:
     from dataflow.recipe import describe_plan, plan_recipe, print_plan
 
-    recipe, plans = plan_recipe(options.recipe)
+    recipe, plans = plan_recipe(_recipe_path(options.recipe))
     plan = describe_plan(recipe, plans, os.cpu_count() or 1)
     if options.json:
         _print_json({"ok": True, **plan})
@@ -217,6 +234,9 @@ def main(arguments: list[str] | None = None) -> int:
             _print_json(error.to_json())
         else:
             print(error.render(), file=sys.stderr)
+        return WRONG_USAGE
+    except WrongUsage as error:
+        _complain(error, options.json)
         return WRONG_USAGE
     except (BuildError, TaskFailed, RunError, StoreError, SourceError, PlanError, NotFound,
             TokenizerError, OSError) as error:  # fmt: skip

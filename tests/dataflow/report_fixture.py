@@ -21,7 +21,7 @@ from dataflow.tables import (
     SPANS,
     UNREADABLE,
     Table,
-    write_table,
+    conform,
 )
 from quality.dialects import PRESETS
 from quality.rules import Rule, decide
@@ -209,7 +209,7 @@ def _document(doc: Doc) -> dict[str, Any]:
 
 def _write(run: Path, path: str, rows: list[dict[str, Any]], table: Table) -> str:
     (run / path).parent.mkdir(parents=True, exist_ok=True)
-    write_table(str(run / path), pa.Table.from_pylist(rows, schema=table.schema), table)
+    pq.write_table(conform(pa.Table.from_pylist(rows, schema=table.schema), table), run / path)
     return path
 
 

@@ -310,6 +310,9 @@ def test_commands_answer_and_exit_as_documented(
     code, out = call("build", str(wrong), "--out", str(tmp_path / "x"), "--json")
     assert code == 2
     assert "text.words" in [p["nearest"] for p in json.loads(out)["problems"]]
+    code, out = call("check", str(corpus / "recip.yaml"), "--json")
+    assert code == 2
+    assert "did you mean" in json.loads(out)["error"]
     assert call("verify", str(tmp_path / "nowhere"))[0] == 1
     with pytest.raises(SystemExit) as stopped:
         main(["build"])

@@ -175,6 +175,24 @@ def test_a_driver_and_workers_killed_in_turn(recipe: Path, quiet: Path, tmp_path
     _same(out, quiet)
 
 
+@pytest.mark.parametrize("daemon", ["raylet", "gcs_server"])
+def test_ray_itself_dies(recipe: Path, quiet: Path, tmp_path: Path, daemon: str) -> None:
+    out = tmp_path / "run"
+    process = start_build(recipe, out, 2)
+    assert wait_until(lambda: done_tasks(out).get("read", 0) > 3, 60)
+    family = [p for p in _family(process.pid) if not _is_agent(p)]
+    (victim,) = [p for p in family if p.name() == daemon]
+    victim.kill()
+    _, errors = process.communicate(timeout=120)
+    # Ray may have noticed nothing before the build was done.
+    assert process.returncode != 0 or done_tasks(out)["lookup"] == 1
+    assert process.returncode == 0 or errors.strip()
+    assert wait_until(partial(_all_gone, family), GRACE)
+    code, _, errors = run_build(recipe, out, workers=2)
+    assert code == 0, errors
+    _same(out, quiet)
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_interrupt_ends_the_build_and_says_how_to_go_on(
     recipe: Path, quiet: Path, tmp_path: Path, workers: int
