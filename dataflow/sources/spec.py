@@ -61,7 +61,7 @@ class Sample:
 class Limits:
     """Work budgets, in counted units so that a slow machine reads the same as a fast one."""
 
-    max_record_bytes: int = 256 << 20
+    max_record_bytes: int = 128 << 20
     """One record (line, HTTP body, file) after decompression."""
     max_expansion: int = 200
     """Decompressed bytes of a file per compressed byte, beyond the first ``max_record_bytes``."""

@@ -55,6 +55,8 @@ def is_harmless(html: bytes) -> bool:
     """Whether a document is too small to ask for much work: a vector pass, about 7 GB/s."""
     if len(html) > HARMLESS_BYTES:
         return False
+    if len(html) <= 3 * HARMLESS_TAGS:  # the shortest tag has three bytes
+        return True
     return int(np.count_nonzero(np.frombuffer(html, dtype=np.uint8) == 60)) <= HARMLESS_TAGS
 
 
@@ -175,7 +177,7 @@ def _skip_comment(text: NDArray[np.uint8], at: int) -> int:
 
 @njit(cache=True, nogil=True)
 def scan(text: NDArray[np.uint8], stack: NDArray[np.int64], out: NDArray[np.int64]) -> None:
-    """Fill ``out`` int64[5], the fields of ``Nesting``; ``stack`` int64[2, limit + 1] is scratch."""
+    """Fill ``out`` int64[5], the fields of ``Nesting``; ``stack`` int64[2, limit + 1]: scratch."""
     n = text.size
     words = text[: n & ~7].view(np.uint64)
     at = 0
