@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the job failed, 2 wrong usage or a recipe that cannot be.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import difflib
 import os
 import sys
@@ -42,13 +43,15 @@ def _recipe_path(text: str) -> Path:
 def _build(options: argparse.Namespace) -> int:
     from dataflow.build import build
 
-    built = build(
-        _recipe_path(options.recipe),
-        options.out,
-        workers=options.workers,
-        address=options.address,
-        show=not options.json,
-    )
+    # Ray prints what it has to say of dead workers; standard output is for the answer.
+    with contextlib.redirect_stdout(sys.stderr):
+        built = build(
+            _recipe_path(options.recipe),
+            options.out,
+            workers=options.workers,
+            address=options.address,
+            show=not options.json,
+        )
     summary = built.summary
     if options.json:
         _print_json({"ok": True, **summary})
@@ -128,7 +131,8 @@ def _report(options: argparse.Namespace) -> int:
 def _retokenize(options: argparse.Namespace) -> int:
     from dataflow.retokenize import retokenize
 
-    done = retokenize(Store(options.run), options.tokenizer, workers=options.workers)
+    with contextlib.redirect_stdout(sys.stderr):
+        done = retokenize(Store(options.run), options.tokenizer, workers=options.workers)
     if options.json:
         _print_json({"ok": True, **done})
     else:
