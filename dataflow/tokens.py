@@ -9,7 +9,7 @@ from typing import Any
 from dataflow.graph import ShardTasks, package_versions
 from dataflow.recipe import Recipe
 from dataflow.steps.split import NAMES, TRAIN
-from dataflow.steps.tokenizer import take
+from dataflow.steps.tokenizer import peek_hash
 from dataflow.tasks import Task
 
 PACKAGES = ("tiktoken", "tokenizers")
@@ -17,7 +17,7 @@ PACKAGES = ("tiktoken", "tokenizers")
 
 def use_tokenizer(path: str | Path) -> Task:
     """The task that takes a given tokenizer into the run folder."""
-    digest = take(path).hash
+    digest = peek_hash(path)
     return Task(
         "tokenizer", "tokenizer", {"train": None, "hash": digest}, local={"path": str(path)}
     )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from dataflow.journal import Record
 from dataflow.shards import read_content_shard
 from dataflow.tasks import Step, StepContext
 from dataflow.tokenizer import Tokenizer, train, use
+from dataflow.tokenizer.tokenizer import ARTEFACT_FILE
 
 
 def _sample(context: StepContext, limit: int) -> Iterator[str]:
@@ -56,19 +58,34 @@ def run(context: StepContext) -> dict[str, Any]:
     }
 
 
+_loaded: dict[str, Tokenizer] = {}
+"""The tokenizer that this process used last, by hash: loading one takes as long as encoding
+megabytes, and a worker sees many shards."""
+
+
 def open_tokenizer(context: StepContext, record: Record) -> Tokenizer:
-    """The tokenizer of a ``tokenizer`` record; one load a process."""
+    """The tokenizer of a ``tokenizer`` record; loaded when it is not the last one used."""
+    digest = str(record.stats["hash"])
+    if digest in _loaded:
+        return _loaded[digest]
     for role, name in (("tokenizer", "tokenizer.json"), ("card", "leyden.json")):
         target = context.scratch / name
         target.write_bytes(context.store.read(record.outputs[role].path))
-    return _load(str(record.stats["hash"]), str(context.scratch))
-
-
-@functools.lru_cache(maxsize=2)
-def _load(digest: str, folder: str) -> Tokenizer:
-    tokenizer = Tokenizer.load(Path(folder))
-    tokenizer.require(digest, folder)
+    tokenizer = Tokenizer.load(context.scratch)
+    tokenizer.require(digest, record.outputs["card"].path)
+    _loaded.clear()
+    _loaded[digest] = tokenizer
     return tokenizer
+
+
+def peek_hash(path: str | Path) -> str:
+    """The hash of a tokenizer's folder as it says itself (``run`` checks it), or of a bare file."""
+    card = Path(path) / ARTEFACT_FILE
+    if card.is_file():
+        described = orjson.loads(card.read_bytes())
+        if isinstance(described, dict) and isinstance(described.get("hash"), str):
+            return str(described["hash"])
+    return take(path).hash
 
 
 STEP = Step("tokenizer", run)
