@@ -84,9 +84,9 @@ def warcs(options: Options) -> tuple[Path, str]:
     return folder / "warc", f"{count} web pages, {origin}"
 
 
-def web_texts(options: Options) -> Texts:
+def web_texts(options: Options, pages_wanted: int = WEB_PAGES) -> Texts:
     """The main content of the web pages, as resiliparse extracts it; every language, all sizes."""
-    count = options.size(WEB_PAGES, QUICK_WEB_PAGES)
+    count = options.size(pages_wanted, QUICK_WEB_PAGES)
     pages, origin = templates(options)
     crawl = Crawl(seed=options.seed)
     key = {"pages": _digest(pages), "count": count, **asdict(crawl)}

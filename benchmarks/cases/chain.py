@@ -26,6 +26,9 @@ from kernels.text import scan
 from kernels.text.minhash import minhash_params
 from quality.language import identify
 
+CHAIN_PAGES = 12_000
+"""Enough text that loading compiled code, models and tokenizers, once a process, weighs little."""
+
 SIFTING = ("scan", "decide", "order", "buckets", "candidates", "shingles", "near")
 """The steps from a documents table to the verdict on each document, but for the language."""
 
@@ -34,7 +37,7 @@ READ, SCAN, LANGUAGE, ENCODE = "read the source", "scan", "language", "encode"
 
 def run(report: Report, options: Options) -> None:
     """Build from a Parquet file of texts, and time the parts in between."""
-    texts = web_texts(options).head(options.size(30_000_000, 300_000))
+    texts = web_texts(options, CHAIN_PAGES).head(options.size(80_000_000, 300_000))
     megabytes = texts.bytes / 1e6
     report.add(f"input: {texts.label}", megabytes, "MB")
     folder = options.scratch / "chain"
