@@ -126,6 +126,7 @@ class RayPool:
             ray.init(address=address, **options)
         else:
             ray.init(
+                address="local",  # else it would join any cluster that this machine runs
                 num_cpus=workers,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
