@@ -18,8 +18,8 @@ def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
     """A writer for ``schema`` into an open file.
 
     Short strings are dictionary-encoded. Numbers are not: their bytes are split into streams (all
-    first bytes, all second bytes, …), which for the signals of 27,632 documents took half the time
-    of dictionaries and 88 bytes a document in place of 114.
+    first bytes, all second bytes, …), which is faster to write and smaller than dictionaries of
+    values that hardly repeat.
     """
     strings = [field.name for field in schema if pa.types.is_string(field.type)]
     numbers = [

@@ -1,4 +1,4 @@
-"""Compiled inner loops over buffers, each beside a plain reference. Nothing else lives here.
+"""Compiled inner loops over buffers, beside plain references. Nothing else lives here.
 
 Numba caches compiled code by each function's own file and would go on using code that was inlined
 from another file before that one changed. So compiled code is kept in a folder named after the
