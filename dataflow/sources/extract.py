@@ -32,11 +32,11 @@ def extract(html: bytes, charset: str | None, spec: SourceSpec) -> Extracted:
         ``work-budget``, ``encoding``, ``binary``, ``extraction-failed`` or ``no-text``.
     """
     check_budget(html, spec)
+    marks, license_id = rights.of_page(html)  # before the parser, while the bytes are in the cache
     page = _decode(html, charset)
     text = _main_content(page.text, spec.html)
     if not text or text.isspace():
         raise Refusal("no-text", "no main content")
-    marks, license_id = rights.of_page(html)
     return Extracted(text, page.encoding, marks, license_id, page.damaged)
 
 

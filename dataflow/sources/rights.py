@@ -19,6 +19,7 @@ _CC = re.compile(
     r"creativecommons\.org/(?:licenses/(?P<kind>by(?:-nc)?(?:-nd|-sa)?)/(?P<version>\d\.\d)"
     r"|publicdomain/(?P<public>zero|mark)/1\.0)"
 )
+_HEAD_END = re.compile(rb"</head")
 _HEAD = 1 << 16
 _TAIL = 1 << 14
 """Licence notices stand in the head or in the footer: the last 16 KiB are searched for them."""
@@ -42,8 +43,8 @@ def of_page(html: bytes) -> tuple[set[str], str | None]:
     """
     marks: set[str] = set()
     license_id = None
-    end = html.find(b"</head", 0, _HEAD)
-    head = html[: end if end >= 0 else _HEAD]
+    end = _HEAD_END.search(html, 0, _HEAD)
+    head = html[: end.start() if end else _HEAD]
     lower = head.lower()
     for attributes in _tags_with(head, lower, b"robots"):
         if attributes.get("name", "").lower() == "robots":

@@ -80,7 +80,7 @@ def _read_quickly(opened: Opened, by_member: bool) -> Generator[Outcome, None, _
             if last >= 0:
                 done = _Place(last, 1, ordinal)
             last = start
-            headers = Headers((name.lower(), value) for name, value in record.headers.items())
+            headers: Headers = {name.lower(): value for name, value in record.headers.items()}
             declared = headers.get("content-length", "")
             length = record.content_length
             if not declared.isdecimal() or length != int(declared):

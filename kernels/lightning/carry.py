@@ -1,0 +1,185 @@
+"""The states at the cuts between pieces: each piece's own, then a scan over the pieces.
+
+A piece's own state needs no more of its tokens than the head's horizon (:mod:`.horizon`), so with
+the paper's slopes most of a long sequence is not read a second time. The programs decide that from
+the slopes on the device; nothing is copied to the host.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels.lightning.pieces import Pieces, piece_bounds
+from kernels.lightning.portable import arithmetic
+from kernels.triton_support import cdiv, next_power_of_2
+
+HORIZON_BITS = 24
+"""State whose decay is below 2^-24 is left out: half a unit in the last place of float32."""
+
+
+@triton.jit
+def _own(
+    b, c, own, slopes, table,
+    b_b, b_t, b_h, c_b, c_t, c_h,
+    tokens, segment, per_sequence, heads, b_group, c_group, scale,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
+    PACKED: tl.constexpr, REVERSE: tl.constexpr, LAST: tl.constexpr, BITS: tl.constexpr,
+    DOT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """``b`` [.., K], ``c`` [.., V] -> ``own`` [pieces, heads, K, V] from a zero state."""
+    blocks = tl.cdiv(V, BV)
+    program = tl.program_id(0)
+    column = program % blocks
+    head = (program // blocks) % heads
+    piece = program // (blocks * heads)
+    sequence, start, stop, flags = piece_bounds(
+        piece, table, tokens, segment, per_sequence, PACKED
+    )
+    slope = tl.load(slopes + head) * 1.4426950408889634
+    needed = LAST | ((flags & (1 if REVERSE else 2)) != 0)
+    # Tokens from the cut that count: all of them when the head hardly decays.
+    reach = tl.minimum(BITS / tl.maximum(slope, 1e-9) + 1.0, 2.0e9).to(tl.int32)
+    length = tl.minimum(stop - start, reach)
+    length = tl.where(needed, length, 0)
+    i = tl.arange(0, C)
+    ik = tl.arange(0, BK)
+    iv = column * BV + tl.arange(0, BV)
+    in_k = ik < K
+    in_v = iv < V
+    head64 = head.to(tl.int64)
+    row = tl.where(PACKED, 0, sequence).to(tl.int64)
+    b += row * b_b + (head64 // b_group) * b_h
+    c += row * c_b + (head64 // c_group) * c_h
+    state = tl.zeros([BK, BV], dtype=tl.float32)
+    shrink_whole = (tl.exp2(-C * slope.to(tl.float64)) - 1.0).to(tl.float32)
+    tiles = tl.cdiv(length, C)
+    # Tiles run toward the cut; the ragged one is where the walk begins.
+    ragged = length - (tiles - 1) * C
+    for tile in tl.range(0, tiles, num_stages=STAGES):
+        size = tl.where(tile == 0, ragged, C)
+        done = tl.where(tile == 0, 0, ragged + (tile - 1) * C)
+        if REVERSE:
+            first = start + length - done - size
+            power = i + 1
+        else:
+            first = stop - length + done
+            power = size - 1 - i
+        valid = i < size
+        weight = tl.exp2(-tl.maximum(power, 0).to(tl.float32) * slope) * scale
+        t = (first + i).to(tl.int64)
+        y = tl.load(
+            b + t[:, None] * b_t + ik[None, :], mask=valid[:, None] & in_k[None, :], other=0.0
+        ).to(DOT)
+        z = tl.load(
+            c + t[:, None] * c_t + iv[None, :], mask=valid[:, None] & in_v[None, :], other=0.0
+        ).to(tl.float32)
+        shrink = tl.where(size == C, shrink_whole, tl.exp2(-size.to(tl.float32) * slope) - 1.0)
+        state += state * shrink
+        weighted = (z * weight[:, None]).to(DOT)
+        state = tl.dot(tl.trans(y), weighted, state, input_precision=PRECISION)
+    at = (piece.to(tl.int64) * heads + head64) * (K * V)
+    tl.store(
+        own + at + ik[:, None] * V + iv[None, :], state, mask=in_k[:, None] & in_v[None, :]
+    )
+
+
+@triton.jit
+def _scan(
+    states, initial, final, slopes, table, cu,
+    i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
+    tokens, segment, per_sequence, heads,
+    K: tl.constexpr, V: tl.constexpr, BLOCK: tl.constexpr,
+    PACKED: tl.constexpr, REVERSE: tl.constexpr, INITIAL: tl.constexpr, FINAL: tl.constexpr,
+):  # fmt: skip
+    """Replace each piece's own state by the state it starts from; ``states`` [pieces, heads, K, V]."""
+    blocks = tl.cdiv(K * V, BLOCK)
+    program = tl.program_id(0)
+    part = program % blocks
+    head = (program // blocks) % heads
+    sequence = program // (blocks * heads)
+    slope = tl.load(slopes + head) * 1.4426950408889634
+    if PACKED:
+        low = sequence + tl.load(cu + sequence).to(tl.int32) // segment
+        high = sequence + 1 + tl.load(cu + sequence + 1).to(tl.int32) // segment
+    else:
+        low = sequence * per_sequence
+        high = low + per_sequence
+    e = part * BLOCK + tl.arange(0, BLOCK)
+    inside = e < K * V
+    key = e // V
+    value = e % V
+    head64 = head.to(tl.int64)
+    sequence64 = sequence.to(tl.int64)
+    state = tl.zeros([BLOCK], dtype=tl.float32)
+    if INITIAL:
+        given = initial + sequence64 * i_n + head64 * i_h
+        state = tl.load(given + key * i_k + value * i_v, mask=inside, other=0.0)
+    for step in range(0, high - low):
+        if REVERSE:
+            piece = high - 1 - step
+        else:
+            piece = low + step
+        _, start, stop, _ = piece_bounds(piece, table, tokens, segment, per_sequence, PACKED)
+        place = states + (piece.to(tl.int64) * heads + head64) * (K * V) + e
+        own = tl.load(place, mask=inside, other=0.0)
+        tl.store(place, state, mask=inside)
+        power = tl.exp2(-(stop - start).to(tl.float64) * slope.to(tl.float64))
+        state += state * (power - 1.0).to(tl.float32) + own
+    if FINAL:
+        written = final + sequence64 * f_n + head64 * f_h
+        tl.store(written + key * f_k + value * f_v, state, mask=inside)
+
+
+def carry(
+    b: torch.Tensor,
+    c: torch.Tensor,
+    slopes: torch.Tensor,
+    pieces: Pieces,
+    cu_seqlens: torch.Tensor | None,
+    *,
+    reverse: bool,
+    scale: float,
+    initial: torch.Tensor | None = None,
+    final: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """float32 [pieces, heads, K, V]: the state that each piece starts from.
+
+    ``initial`` and ``final`` float32 [sequences, heads, K, V], any strides: the state before the
+    first piece of each sequence, and (written) behind its last.
+    """
+    layout = pieces.layout
+    heads, key_size, value_size = layout.heads, b.shape[3], c.shape[3]
+    states = torch.empty(
+        (pieces.count, heads, key_size, value_size), dtype=torch.float32, device=b.device
+    )
+    dot, precision = arithmetic(b.dtype)
+    wide = next_power_of_2(max(key_size, 16))
+    tile = 64 if b.element_size() == 2 else 16
+    columns = min(next_power_of_2(max(value_size, 16)), 64 if wide <= 128 else 32)
+    table = pieces.table if pieces.table is not None else slopes
+    _own[(cdiv(value_size, columns) * heads * pieces.count,)](
+        b, c, states, slopes, table,
+        *b.stride()[:3], *c.stride()[:3],
+        layout.tokens, pieces.segment, pieces.per_sequence, heads,
+        heads // b.shape[2], heads // c.shape[2], scale,
+        K=key_size, V=value_size, BK=wide, BV=columns, C=tile,
+        PACKED=layout.packed, REVERSE=reverse, LAST=final is not None, BITS=HORIZON_BITS,
+        DOT=dot, PRECISION=precision, STAGES=3 if b.element_size() == 2 else 1, num_warps=4,
+    )  # fmt: skip
+    block = min(next_power_of_2(key_size * value_size), 1024)
+    i_strides = initial.stride() if initial is not None else (0, 0, 0, 0)
+    f_strides = final.stride() if final is not None else (0, 0, 0, 0)
+    _scan[(cdiv(key_size * value_size, block) * heads * layout.sequences,)](
+        states,
+        initial if initial is not None else slopes,
+        final if final is not None else slopes,
+        slopes, table, cu_seqlens if cu_seqlens is not None else slopes,
+        *i_strides, *f_strides,
+        layout.tokens, pieces.segment, pieces.per_sequence, heads,
+        K=key_size, V=value_size, BLOCK=block,
+        PACKED=layout.packed, REVERSE=reverse,
+        INITIAL=initial is not None, FINAL=final is not None, num_warps=4,
+    )  # fmt: skip
+    return states

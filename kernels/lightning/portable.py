@@ -1,0 +1,189 @@
+"""The sweep in Triton's own language: every GPU, head size, dtype and stride, and the interpreter.
+
+One program walks one piece of one head, for a block of value columns, tile by tile, and keeps the
+state in registers. See :mod:`.sweep` for what it computes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import triton
+import triton.language as tl
+
+from kernels.lightning.pieces import Pieces, piece_bounds
+from kernels.triton_support import cdiv, next_power_of_2
+
+@triton.jit
+def _sweep(
+    a, b, c, out, slopes, initial, final, table,
+    a_b, a_t, a_h, b_b, b_t, b_h, c_b, c_t, c_h, o_b, o_t, o_h,
+    i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
+    tokens, segment, per_sequence, heads, a_group, b_group, c_group, scale,
+    K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
+    PACKED: tl.constexpr, REVERSE: tl.constexpr, INITIAL: tl.constexpr, FINAL: tl.constexpr,
+    DOT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """``a`` [.., K], ``b`` [.., K], ``c`` [.., V] -> ``out`` [.., V]; states float32 [K, V]."""
+    blocks = tl.cdiv(V, BV)
+    program = tl.program_id(0)
+    column = program % blocks
+    head = (program // blocks) % heads
+    piece = program // (blocks * heads)
+    sequence, start, stop, flags = piece_bounds(
+        piece, table, tokens, segment, per_sequence, PACKED
+    )
+    slope = tl.load(slopes + head) * 1.4426950408889634  # exp(-s n) = exp2(-slope n)
+    i = tl.arange(0, C)
+    ik = tl.arange(0, BK)
+    iv = column * BV + tl.arange(0, BV)
+    in_k = ik < K
+    in_v = iv < V
+    head64 = head.to(tl.int64)
+    row = tl.where(PACKED, 0, sequence).to(tl.int64)
+    a += row * a_b + (head64 // a_group) * a_h
+    b += row * b_b + (head64 // b_group) * b_h
+    c += row * c_b + (head64 // c_group) * c_h
+    out += row * o_b + head64 * o_h
+
+    if REVERSE:
+        distance = i[None, :] - i[:, None]
+    else:
+        distance = i[:, None] - i[None, :]
+    # The exponent is masked before exp2: a power that is not wanted may be infinite.
+    decay = tl.exp2(-tl.maximum(distance, 0).to(tl.float32) * slope)
+    decay = tl.where(distance >= 0, decay * scale, 0.0)
+    # λ^C - 1 and not λ^C: a slow decay rounded to float32 is off to the same side at every tile.
+    shrink_whole = (tl.exp2(-C * slope.to(tl.float64)) - 1.0).to(tl.float32)
+
+    state = tl.zeros([BK, BV], dtype=tl.float32)
+    in_state = in_k[:, None] & in_v[None, :]
+    if INITIAL != 0:
+        given = INITIAL == 2
+        if REVERSE:
+            given = given | ((flags & 2) != 0)
+        else:
+            given = given | ((flags & 1) != 0)
+        at = piece.to(tl.int64) * i_n + head64 * i_h
+        state = tl.load(
+            initial + at + ik[:, None] * i_k + iv[None, :] * i_v, mask=in_state & given, other=0.0
+        )
+
+    tiles = tl.cdiv(stop - start, C)
+    for tile in tl.range(0, tiles, num_stages=STAGES):
+        if REVERSE:
+            first = start + (tiles - 1 - tile) * C
+        else:
+            first = start + tile * C
+        size = tl.minimum(stop - first, C)
+        valid = i < size
+        if REVERSE:
+            row_power = size - 1 - i
+            column_power = i + 1
+        else:
+            row_power = i + 1
+            column_power = size - 1 - i
+        by_row = tl.exp2(-tl.maximum(row_power, 0).to(tl.float32) * slope)
+        by_column = tl.exp2(-tl.maximum(column_power, 0).to(tl.float32) * slope)
+        if REVERSE:
+            by_column *= scale
+        else:
+            by_row *= scale
+        t = (first + i).to(tl.int64)
+        in_a = valid[:, None] & in_k[None, :]
+        in_c = valid[:, None] & in_v[None, :]
+        x = tl.load(a + t[:, None] * a_t + ik[None, :], mask=in_a, other=0.0).to(DOT)
+        y = tl.load(b + t[:, None] * b_t + ik[None, :], mask=in_a, other=0.0).to(DOT)
+        z = tl.load(c + t[:, None] * c_t + iv[None, :], mask=in_c, other=0.0).to(DOT)
+        scores = tl.dot(x, tl.trans(y), input_precision=PRECISION) * decay
+        o = tl.dot(x, state.to(DOT), input_precision=PRECISION) * by_row[:, None]
+        o = tl.dot(scores.to(DOT), z, o, input_precision=PRECISION)
+        tl.store(
+            out + t[:, None] * o_t + iv[None, :], o.to(out.dtype.element_ty), mask=in_c
+        )
+        weighted = (z.to(tl.float32) * by_column[:, None]).to(DOT)
+        shrink = tl.where(size == C, shrink_whole, tl.exp2(-size.to(tl.float32) * slope) - 1.0)
+        state += state * shrink
+        state = tl.dot(tl.trans(y), weighted, state, input_precision=PRECISION)
+
+    if FINAL:
+        at = piece.to(tl.int64) * f_n + head64 * f_h
+        tl.store(final + at + ik[:, None] * f_k + iv[None, :] * f_v, state, mask=in_state)
+
+
+class Tiles(NamedTuple):
+    """Tokens of a tile, value columns of a program, warps, and depth of the load pipeline."""
+
+    tokens: int
+    columns: int
+    warps: int
+    stages: int
+
+
+def tiles(key_size: int, value_size: int, itemsize: int, longest: int) -> Tiles:
+    """Sizes for a shape: what fits in 160 KiB of shared memory, the least of sm_80, 90 and 100.
+
+    ``longest``: no sequence is longer, so a smaller tile wastes less. Sixteen is the least that a
+    matrix instruction takes.
+    """
+    wide = next_power_of_2(max(key_size, 16))
+    if itemsize == 4:
+        tile, stages = (32, 2) if wide <= 64 else (16, 1)
+    else:
+        tile, stages = (64, 2) if wide <= 128 else (32, 2)
+    tile = max(min(tile, next_power_of_2(max(longest, 1))), 16)
+    columns = min(next_power_of_2(max(value_size, 16)), 64 if wide <= 128 else 32)
+    return Tiles(tile, columns, 4, stages)
+
+
+def arithmetic(dtype: torch.dtype) -> tuple[tl.dtype, str]:
+    """Operand type and precision of the matrix products for inputs of ``dtype``.
+
+    float16 goes through TF32, which keeps its eleven bits: scores and states of long sequences pass
+    65,504, where float16 ends.
+    """
+    if dtype == torch.bfloat16:
+        return tl.bfloat16, "ieee"
+    return tl.float32, "tf32" if dtype == torch.float16 else "ieee"
+
+
+def sweep(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    out: torch.Tensor,
+    slopes: torch.Tensor,
+    pieces: Pieces,
+    *,
+    reverse: bool,
+    scale: float,
+    initial: torch.Tensor | None = None,
+    every_piece: bool = False,
+    final: torch.Tensor | None = None,
+) -> None:
+    """Launch one sweep; arguments as in :func:`kernels.lightning.sweep.sweep`."""
+    heads, key_size, value_size = out.shape[2], a.shape[3], c.shape[3]
+    layout = pieces.layout
+    longest = min(layout.tokens, pieces.segment)
+    tile, columns, warps, stages = tiles(key_size, value_size, a.element_size(), longest)
+    dot, precision = arithmetic(a.dtype)
+    states = [initial.stride() if initial is not None else (0, 0, 0, 0)]
+    states.append(final.stride() if final is not None else (0, 0, 0, 0))
+    grid = (cdiv(value_size, columns) * heads * pieces.count,)
+    if 0 in grid:
+        return
+    _sweep[grid](
+        a, b, c, out, slopes,
+        initial if initial is not None else slopes,
+        final if final is not None else slopes,
+        pieces.table if pieces.table is not None else slopes,
+        *a.stride()[:3], *b.stride()[:3], *c.stride()[:3], *out.stride()[:3],
+        *states[0], *states[1],
+        layout.tokens, pieces.segment, pieces.per_sequence, heads,
+        heads // a.shape[2], heads // b.shape[2], heads // c.shape[2], scale,
+        K=key_size, V=value_size, BK=next_power_of_2(max(key_size, 16)), BV=columns, C=tile,
+        PACKED=layout.packed, REVERSE=reverse,
+        INITIAL=0 if initial is None else (2 if every_piece else 1), FINAL=final is not None,
+        DOT=dot, PRECISION=precision, STAGES=stages, num_warps=warps,
+    )  # fmt: skip

@@ -1,0 +1,108 @@
+"""The one primitive of lightning attention: forward and every gradient are sweeps.
+
+With ``λ = exp(-s)`` per head, a **forward sweep** over a sequence of T tokens is
+
+    out_i = scale · ( Σ_{j<=i} λ^{i-j} (a_i·b_j) c_j + λ^{i+1} a_iᵀ R )
+    final = λ^T R + Σ_j λ^{T-1-j} b_j c_jᵀ                                          (i, j from 0)
+
+and a **reverse sweep**
+
+    out_j = scale · Σ_{i>=j} λ^{i-j} (a_j·b_i) c_i + λ^{T-1-j} a_jᵀ R
+    final = λ^T R + scale · Σ_i λ^{i+1} b_i c_iᵀ
+
+with ``R`` the initial state. Attention and its gradients, from the recurrence in
+:mod:`.reference` (MiniMax-01 §2.2.1; TNL, arXiv:2405.17381, algorithms 5 and 6), are
+
+====================  =======  ============  ====================  =====================
+result                sweep    a, b, c       R                     final
+====================  =======  ============  ====================  =====================
+``o``                 forward  q, k, v       initial state S_0     final state S_T
+``dq``                forward  do, v, k      S_0ᵀ
+``dv``                reverse  k, q, do      dS_T                  dS_0
+``dk``                reverse  v, do, q      dS_Tᵀ
+====================  =======  ============  ====================  =====================
+
+so one kernel, tested once, does all of them. It reads a, b and c once and keeps the state in
+registers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from kernels.lightning import hopper, portable
+from kernels.lightning.carry import carry
+from kernels.lightning.pieces import Pieces
+
+
+class Operands(NamedTuple):
+    """What one sweep reads and writes.
+
+    ``a [B, T, Ha, K]``, ``b [B, T, Hb, K]`` and ``c [B, T, Hc, V]`` of one dtype; ``out [B, T, H, V]``
+    of any floating dtype, every element of which is written. Last dimensions contiguous. Ha, Hb and
+    Hc divide H; head h reads head ``h // (H/Ha)``.
+    """
+
+    a: torch.Tensor
+    b: torch.Tensor
+    c: torch.Tensor
+    out: torch.Tensor
+
+
+def sweep(
+    operands: Sequence[Operands],
+    slopes: torch.Tensor,
+    pieces: Pieces,
+    *,
+    reverse: bool = False,
+    scale: float = 1.0,
+    initial: torch.Tensor | None = None,
+    carried: torch.Tensor | None = None,
+    final: torch.Tensor | None = None,
+) -> None:
+    """One sweep, or two of the same direction that share what they read, on a GPU or interpreted.
+
+    Args:
+        operands: of one sweep; or of two, where the second takes the transposes of the first one's
+            initial states and writes no final ones (dv and dk).
+        slopes: float32 ``[H]``.
+        pieces: how the batch is cut (:func:`.pieces.cut`).
+        initial: R, float32 ``[N, H, K, V]``, any strides; zero when left out.
+        carried: where something is cut, what :func:`.carry.carry` made of R: float32
+            ``[pieces, H, K, V]``, any strides.
+        final: float32 ``[N, H, K, V]``, any strides, to be written; only where nothing is cut.
+    """
+    given = initial if carried is None else carried
+    # The first piece of a sequence starts from zero unless R was given.
+    every_piece = initial is not None
+    common = {"reverse": reverse, "scale": scale, "every_piece": every_piece}
+    if takes_hopper(operands):
+        sizes = {(x.a.shape[3], x.c.shape[3]) for x in operands}
+        if len(sizes) == 1:
+            hopper.sweep(operands, slopes, pieces, initial=given, final=final, **common)
+            return
+        for n, one in enumerate(operands):
+            state = given if n == 0 or given is None else given.mT
+            hopper.sweep(
+                [one], slopes, pieces, initial=state, final=final if n == 0 else None, **common
+            )
+        return
+    for n, one in enumerate(operands):
+        state = given if n == 0 or given is None else given.mT
+        portable.sweep(
+            *one, slopes, pieces, initial=state, final=final if n == 0 else None, **common
+        )
+
+
+def takes_hopper(operands: Sequence[Operands]) -> bool:
+    """Whether the kernel for Hopper runs these: on such a GPU, and in a form it takes."""
+    a = operands[0].a
+    if a.device.type != "cuda" or torch.cuda.get_device_capability(a.device) != (9, 0):
+        return False
+    return all(hopper.fits(*one) for one in operands)
+
+
+__all__ = ["Operands", "carry", "sweep"]
