@@ -31,6 +31,11 @@ CASES = {
         Case("tokenize", "tiktoken against tokenizers, from the same merges"),
         Case("dedup", "near-duplicate removal with exact verification"),
         Case("chain", "text to shards in one process, and what its parts add up to"),
+        Case(
+            "dispatch",
+            "tasks of paths alone through the pool of actors, against Ray Data",
+            one_core=False,
+        ),
         Case("headline", "web-shaped WARC files to shards, against datatrove", one_core=False),
         Case("quickstart", "the default recipe, cold: time and memory", one_core=False),
         Case("memory", "memory on 100 thousand and on 1 million documents", one_core=False),
