@@ -34,6 +34,9 @@ def extract(html: bytes, charset: str | None, spec: SourceSpec) -> Extracted:
     check_budget(html, spec)
     marks, license_id = rights.of_page(html)  # before the parser, while the bytes are in the cache
     page = _decode(html, charset)
+    if page.encoding != "utf-8":
+        # In UTF-16 or a stateful encoding the bytes do not show the tags that the parser sees.
+        _check_work(page.text.encode("utf-8", "replace"), spec)
     text = _main_content(page.text, spec.html)
     if not text or text.isspace():
         raise Refusal("no-text", "no main content")
@@ -45,8 +48,13 @@ def check_budget(html: bytes, spec: SourceSpec) -> None:
     limits = spec.limits
     if len(html) > limits.max_html_bytes:
         raise Refusal("work-budget", f"{len(html)} bytes, limit {limits.max_html_bytes}")
+    _check_work(html, spec)
+
+
+def _check_work(html: bytes, spec: SourceSpec) -> None:
     if is_harmless(html):
         return
+    limits = spec.limits
     found = measure(html, limits.max_html_depth)
     for name, value, limit in (
         ("open elements", found.depth, limits.max_html_depth),

@@ -1,9 +1,8 @@
-"""The stack of open elements, as HTML's tree construction keeps it, simplified to err on more.
+"""What tags of HTML open and close, as its tree construction has it, simplified.
 
-A stack is int64[2, n]: packed names, and their kinds.
-
-Source: WHATWG HTML, section 13.2.6.4 ("in body" and the table modes). Left out is what closes
-elements that this one leaves open: so its stack is as deep as a parser's, or deeper.
+Source: WHATWG HTML, section 13.2.6.4 ("in body" and the table modes). ``html``, ``head`` and
+``body`` are never open here. Where a rule depends on what is not known here, an element that a
+parser may have closed is hidden: it counts, and no end tag reaches it.
 """
 
 from __future__ import annotations
@@ -12,198 +11,241 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from kernels.html.foreign import close_foreign
 from kernels.html.names import (
     ADDRESS,
     BLOCK,
-    BREAKOUT,
+    BUTTON,
+    CAPTION,
     DD,
     DIV,
     DT,
-    FOREIGN,
+    ENDS_ITSELF,
+    ENDS_OTHERS,
     FORGETS,
     FORM,
     FORMATTING,
-    FORMATTING_NAMES,
-    KEYS,
-    KINDS,
+    H1,
+    H6,
+    HR,
+    INPUT,
     LI,
     MARKER,
-    NUMBER,
+    NOBR,
     OL,
-    OPTION,
+    OPTGROUP,
+    OPTION_NAME,
     PART,
+    RAW,
+    RUBY,
     SELECT,
     SPECIAL,
     TABLE,
+    TBODY,
     TD,
     TEMPLATE,
     TH,
+    TR,
     UL,
     VOID,
     A,
     P,
 )
+from kernels.html.stack import (
+    OPEN,
+    current,
+    forget,
+    hide,
+    in_scope,
+    kind_of,
+    move,
+    pop_to,
+    push,
+)
 
-OPEN, LEFT_OPEN, FOREIGN_OPEN = 0, 1, 2
-STATE_SIZE = 3 + FORMATTING_NAMES
-"""Places in the state: open elements, formatting elements to open again, SVG and MathML open; then
-the formatting elements to open again by name."""
-
-
-@njit(cache=True, nogil=True)
-def kind_of(code: int) -> int:
-    """What kind of element a packed name is: a bit set, 0 for any other."""
-    at = (code ^ (code >> 13) ^ (code >> 29)) & 255  # names.slot
-    while KEYS[at] != 0:
-        if KEYS[at] == code:
-            return int(KINDS[at])
-        at = (at + 1) & 255
-    return 0
+ADOPTED_BLOCKS, ADOPTED_FORMATTING = 8, 3
+"""Rounds of the standard's adoption agency, and formatting elements kept in one of them."""
 
 
 @njit(cache=True, nogil=True)
-def _pop_to(stack: NDArray[np.int64], state: NDArray[np.int64], level: int) -> None:
-    """Close the element at ``level`` and everything in it."""
-    remembered = 1
-    for i in range(level, state[OPEN]):
-        kind = stack[1, i]
-        if kind & FORGETS:
-            remembered = 0
-        if kind & FORMATTING and i > level:
-            state[LEFT_OPEN] += remembered
-            state[FOREIGN_OPEN + (kind >> NUMBER)] += remembered
-        if kind & FOREIGN:
-            state[FOREIGN_OPEN] -= 1
-    state[OPEN] = level
-
-
-@njit(cache=True, nogil=True)
-def _remove(stack: NDArray[np.int64], state: NDArray[np.int64], level: int) -> None:
-    """Close the element at ``level`` alone; what is in it stays open."""
-    if stack[1, level] & FOREIGN:
-        state[FOREIGN_OPEN] -= 1
-    for i in range(level + 1, state[OPEN]):
-        stack[0, i - 1] = stack[0, i]
-        stack[1, i - 1] = stack[1, i]
-    state[OPEN] -= 1
-
-
-@njit(cache=True, nogil=True)
-def _in_scope(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) -> int:
-    """The level of the innermost ``code`` that no marker stands above, or -1."""
+def _in_table(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) -> int:
+    """The level of the innermost ``code`` in the innermost table, or of that table, or -1."""
     for level in range(state[OPEN] - 1, -1, -1):
         if stack[0, level] == code:
             return level
-        if stack[1, level] & MARKER:
+        if stack[0, level] == TABLE or stack[0, level] == TEMPLATE:
             return -1
     return -1
 
 
 @njit(cache=True, nogil=True)
-def _in_table(stack: NDArray[np.int64], state: NDArray[np.int64], one: int, other: int) -> int:
-    """The level of the innermost of two table parts in the innermost table, -1 without one.
+def _rank(code: int) -> int:
+    """How deep a part lies in its table: 1 for a section or caption, 2 for a row, 3 for a cell."""
+    return 3 if code in (TD, TH) else 2 if code == TR else 1
 
-    -2 where no table is open at all.
+
+@njit(cache=True, nogil=True)
+def _open_part(stack: NDArray[np.int64], state: NDArray[np.int64], code: int, kind: int) -> None:
+    """The start tag of a part of a table: up to three elements open, as a cell needs a row."""
+    table = _in_table(stack, state, TABLE)
+    if table < 0:
+        return  # means nothing outside of a table
+    rank = _rank(code)
+    around = 0
+    for level in range(table + 1, state[OPEN]):
+        if stack[1, level] & PART:
+            if stack[0, level] == CAPTION or _rank(stack[0, level]) >= rank:
+                pop_to(stack, state, level)
+                break
+            around = _rank(stack[0, level])
+    if rank > 1 and around < 1:
+        push(stack, state, TBODY, kind_of(TBODY))
+    if rank > 2 and around < 2:
+        push(stack, state, TR, kind_of(TR))
+    push(stack, state, code, kind)
+
+
+@njit(cache=True, nogil=True)
+def _hide_implied(stack: NDArray[np.int64], state: NDArray[np.int64], code: int) -> None:
+    """Hide what a start tag ends: the current elements whose end tags may be left out."""
+    level = current(stack, state)
+    while level >= 0 and stack[1, level] & ENDS_ITSELF:
+        if stack[0, level] == OPTGROUP and code == OPTION_NAME:
+            return
+        hide(stack, level)
+        level = current(stack, state)
+
+
+@njit(cache=True, nogil=True)
+def _adopt(stack: NDArray[np.int64], state: NDArray[np.int64], level: int) -> None:
+    """Close the formatting element at ``level`` by the adoption agency, which keeps blocks open.
+
+    What is in the last block is closed, formatting to open again. What lies around a block is
+    hidden, except for the three nearest formatting elements. An eighth block ends it: behind that
+    the element is open again.
     """
-    for level in range(state[OPEN] - 1, -1, -1):
-        if stack[0, level] == one or stack[0, level] == other:
-            return level
-        if stack[0, level] == TABLE:
-            return -1
-        if stack[0, level] == TEMPLATE:
-            return -2
-    return -2
+    block, blocks = level, 0
+    around = level + 1
+    for i in range(level + 1, state[OPEN]):
+        if not stack[1, i] & SPECIAL:
+            continue
+        kept = 0
+        for j in range(i - 1, around - 1, -1):
+            kept += stack[1, j] & FORMATTING != 0
+            if not stack[1, j] & FORMATTING or kept > ADOPTED_FORMATTING:
+                hide(stack, j)
+        around = i + 1
+        block, blocks = i, blocks + 1
+        if blocks == ADOPTED_BLOCKS:
+            move(stack, level, block)
+            return
+    pop_to(stack, state, block)
+    if blocks > 0:
+        state[OPEN] = block + 1
+        move(stack, level, block)
+        state[OPEN] = block
 
 
 @njit(cache=True, nogil=True)
 def open_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int, kind: int) -> None:
-    """A start tag: close what it implies, then put it on the stack."""
-    foreign = state[FOREIGN_OPEN] > 0
-    if kind & VOID and not (foreign and not kind & BREAKOUT):
+    """A start tag of HTML: close what it implies, then put it on the stack."""
+    if H1 <= code <= H6:
+        code = H1  # as the end tag of any closes any
+    if kind & VOID and not kind & BLOCK and code != INPUT:
         return
-    if foreign:
-        pass  # where names mean nothing: what HTML would close or ignore may nest
-    elif kind & PART:
-        other = TH if code == TD else TD if code == TH else code
-        level = _in_table(stack, state, code, other)
-        if level == -2:
-            return  # means nothing outside of a table
-        if level >= 0:
-            _pop_to(stack, state, level)
-    elif code in (LI, DD, DT):
+    if kind & PART:
+        _open_part(stack, state, code, kind)
+        return
+    if code in (LI, DD, DT):
         for level in range(state[OPEN] - 1, -1, -1):
             name = stack[0, level]
             above = stack[1, level]
             if name == code or (code != LI and name in (DD, DT)):
-                _pop_to(stack, state, level)
+                pop_to(stack, state, level)
                 break
             if above & SPECIAL and name != ADDRESS and name != DIV and name != P:
                 break
     elif code == SELECT:
-        level = _in_scope(stack, state, SELECT)
+        level = in_scope(stack, state, SELECT)
         if level >= 0:
-            _pop_to(stack, state, level)
+            pop_to(stack, state, level)
             return
-    elif code == A:
-        level = _in_scope(stack, state, A)
+    elif code == INPUT:
+        level = in_scope(stack, state, SELECT)
         if level >= 0:
-            _remove(stack, state, level)
-    elif kind & OPTION and state[OPEN] > 0 and stack[0, state[OPEN] - 1] == code:
-        _pop_to(stack, state, state[OPEN] - 1)
-    if kind & BLOCK and not foreign:
-        level = _in_scope(stack, state, P)
+            pop_to(stack, state, level)
+    elif code in (A, NOBR):
+        level = in_scope(stack, state, code)
+        if forget(stack, state, kind, level):
+            pass
+        elif level >= 0:
+            _adopt(stack, state, level)
+        elif code == A:
+            for i in range(state[OPEN] - 1, -1, -1):
+                if stack[0, i] == A:
+                    hide(stack, i)
+                if stack[1, i] & FORGETS:
+                    break
+    elif code == BUTTON:
+        level = in_scope(stack, state, code)
         if level >= 0:
-            _pop_to(stack, state, level)
-    if kind & FOREIGN:
-        state[FOREIGN_OPEN] += 1
-    stack[0, state[OPEN]] = code
-    stack[1, state[OPEN]] = kind
-    state[OPEN] += 1
+            hide(stack, level)
+    elif kind & ENDS_OTHERS:
+        level = current(stack, state)
+        listed = code in (OPTION_NAME, OPTGROUP)
+        if listed and level >= 0 and stack[0, level] == OPTION_NAME:
+            pop_to(stack, state, level)
+        if in_scope(stack, state, SELECT if listed or code == HR else RUBY) >= 0:
+            _hide_implied(stack, state, code)
+    if kind & BLOCK:
+        level = in_scope(stack, state, P)
+        if level >= 0 and code == TABLE:
+            hide(stack, level)  # the mode without a doctype keeps the p and what is in it
+        elif level >= 0:
+            pop_to(stack, state, level)
+    if kind & (VOID | RAW):
+        return
+    if code == H1:
+        level = current(stack, state)
+        if level >= 0 and stack[0, level] == H1:
+            hide(stack, level)
+    push(stack, state, code, kind)
 
 
 @njit(cache=True, nogil=True)
 def close_element(stack: NDArray[np.int64], state: NDArray[np.int64], code: int, kind: int) -> None:
     """An end tag: close what it reaches."""
+    if close_foreign(stack, state, code):
+        return
+    if H1 <= code <= H6:
+        code = H1
     if kind & PART or code == TABLE:
-        level = _in_table(stack, state, code, code)
-        if code == TABLE and level < 0:
-            level = -1
+        level = _in_table(stack, state, code)
         if level >= 0:
-            _pop_to(stack, state, level)
+            pop_to(stack, state, level)
         return
     if kind & FORMATTING:
-        level = _in_scope(stack, state, code)
-        if level < 0:
-            mine = FOREIGN_OPEN + (kind >> NUMBER)
-            if state[mine] > 0 and _in_scope(stack, state, SELECT) < 0:
-                state[mine] -= 1
-                state[LEFT_OPEN] -= 1
-            return
-        for i in range(level + 1, state[OPEN]):
-            if stack[1, i] & SPECIAL:
-                _remove(stack, state, level)  # the adoption agency keeps what is inside open
-                return
-        _pop_to(stack, state, level)
+        level = in_scope(stack, state, code)
+        if not forget(stack, state, kind, level) and level >= 0:
+            _adopt(stack, state, level)
         return
-    if kind & SPECIAL:
-        level = _in_scope(stack, state, code)
+    if kind & (SPECIAL | BLOCK):
+        level = in_scope(stack, state, code)
         if level < 0:
             return
         if code == FORM:
-            _remove(stack, state, level)
+            hide(stack, level)
+            pop_to(stack, state, state[OPEN])  # closes it if nothing is in it
             return
         if code == LI:
             for i in range(level + 1, state[OPEN]):
                 if stack[0, i] == UL or stack[0, i] == OL:
                     return
-        _pop_to(stack, state, level)
+        pop_to(stack, state, level)
         return
     for level in range(state[OPEN] - 1, -1, -1):
         if stack[0, level] == code:
-            if kind & FOREIGN:
-                _remove(stack, state, level)
-            else:
-                _pop_to(stack, state, level)
+            pop_to(stack, state, level)
             return
         if stack[1, level] & (SPECIAL | MARKER):
             return

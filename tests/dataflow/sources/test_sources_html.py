@@ -31,6 +31,14 @@ PAGE = """<!doctype html><html><head><title>T</title>
 </body></html>"""
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_the_work_budget_sees_through_encodings(encoding: str) -> None:
+    deep = ("<!doctype html><body>" + "<div>" * 100_000 + PROSE).encode(encoding)
+    with pytest.raises(Refusal, match="open elements") as refused:
+        extract(deep, None, SourceSpec("s", paths=()))
+    assert refused.value.reason == "work-budget"
+
+
 @pytest.mark.parametrize("extractor", ["resiliparse", "trafilatura"])
 def test_main_content_and_rights(tmp_path: Path, read_all: Reader, extractor: str) -> None:
     (tmp_path / "a.html").write_text(PAGE.format(PROSE))
