@@ -1,8 +1,11 @@
-"""The states at the cuts between pieces: each piece's own, then a scan over the pieces.
+"""The states at the cuts between pieces: what each piece adds, then a scan over the pieces.
 
-A piece's own state needs no more of its tokens than the head's horizon (:mod:`.horizon`), so with
-the paper's slopes most of a long sequence is not read a second time. The programs decide that from
-the slopes on the device; nothing is copied to the host.
+A piece adds to the state behind it no more than its last tokens do, those within the head's horizon
+(:mod:`.horizon`): so with the paper's slopes most of a long sequence is not read a second time. The
+programs decide that from the slopes on the device; nothing is copied to the host.
+
+Pieces are as long as the sweep likes them, too long for one program to add up in time. So each is
+taken in parts, and the scan adds those.
 """
 
 from __future__ import annotations
@@ -11,38 +14,60 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.lightning.pieces import Pieces, piece_bounds
+from kernels.lightning.pieces import Pieces
+from kernels.lightning.pieces_device import (
+    HAS_AFTER,
+    HAS_BEFORE,
+    clamp_boundary,
+    piece_bounds,
+)
 from kernels.lightning.portable import arithmetic
 from kernels.triton_support import cdiv, next_power_of_2
 
+PART = 4096
+"""Tokens of a part. Shorter ones move more states, longer ones keep too few programs busy."""
 HORIZON_BITS = 24
 """State whose decay is below 2^-24 is left out: half a unit in the last place of float32."""
+
+
+@triton.jit
+def within_reach(slope, BITS: tl.constexpr):
+    """Tokens from a cut that count, int32: the horizon, or all when the head hardly decays."""
+    return tl.minimum(BITS / tl.maximum(slope, 1e-9) + 1.0, 2.0e9).to(tl.int32)
 
 
 @triton.jit
 def _own(
     b, c, own, slopes, table,
     b_b, b_t, b_h, c_b, c_t, c_h,
-    tokens, segment, per_sequence, heads, b_group, c_group, scale,
+    tokens, segment, per_sequence, heads, parts, part_tokens, b_group, c_group, scale,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     PACKED: tl.constexpr, REVERSE: tl.constexpr, LAST: tl.constexpr, BITS: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """``b`` [.., K], ``c`` [.., V] -> ``own`` [pieces, heads, K, V] from a zero state."""
+    """``b`` [.., K], ``c`` [.., V] -> ``own`` [pieces, parts, heads, K, V], each from zero."""
     blocks = tl.cdiv(V, BV)
     program = tl.program_id(0)
     column = program % blocks
     head = (program // blocks) % heads
-    piece = program // (blocks * heads)
-    sequence, start, stop, flags = piece_bounds(
-        piece, table, tokens, segment, per_sequence, PACKED
-    )
+    part = program // (blocks * heads)
+    piece = part // parts
+    sequence, start, stop, flags = piece_bounds(piece, table, tokens, segment, per_sequence, PACKED)
     slope = tl.load(slopes + head) * 1.4426950408889634
-    needed = LAST | ((flags & (1 if REVERSE else 2)) != 0)
-    # Tokens from the cut that count: all of them when the head hardly decays.
-    reach = tl.minimum(BITS / tl.maximum(slope, 1e-9) + 1.0, 2.0e9).to(tl.int32)
-    length = tl.minimum(stop - start, reach)
-    length = tl.where(needed, length, 0)
+    needed = LAST | ((flags & (HAS_BEFORE if REVERSE else HAS_AFTER)) != 0)
+    reach = within_reach(slope, BITS)
+    far = stop
+    near = start
+    start = tl.minimum(start + (part % parts) * part_tokens, stop)
+    stop = tl.minimum(start + part_tokens, stop)
+    # Tokens within reach of the cut, which lies behind the piece, or before it in reverse.
+    if REVERSE:
+        reach -= start - near
+    else:
+        reach -= far - stop
+    length = tl.maximum(tl.minimum(stop - start, reach), 0)
+    if not needed or length == 0:
+        return
     i = tl.arange(0, C)
     ik = tl.arange(0, BK)
     iv = column * BV + tl.arange(0, BV)
@@ -79,21 +104,20 @@ def _own(
         state += state * shrink
         weighted = (z * weight[:, None]).to(DOT)
         state = tl.dot(tl.trans(y), weighted, state, input_precision=PRECISION)
-    at = (piece.to(tl.int64) * heads + head64) * (K * V)
-    tl.store(
-        own + at + ik[:, None] * V + iv[None, :], state, mask=in_k[:, None] & in_v[None, :]
-    )
+    at = (part.to(tl.int64) * heads + head64) * (K * V)
+    tl.store(own + at + ik[:, None] * V + iv[None, :], state, mask=in_k[:, None] & in_v[None, :])
 
 
 @triton.jit
 def _scan(
-    states, initial, final, slopes, table, cu,
+    own, states, initial, final, slopes, table, cu,
     i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
-    tokens, segment, per_sequence, heads,
+    tokens, segment, per_sequence, heads, parts, part_tokens,
     K: tl.constexpr, V: tl.constexpr, BLOCK: tl.constexpr,
     PACKED: tl.constexpr, REVERSE: tl.constexpr, INITIAL: tl.constexpr, FINAL: tl.constexpr,
+    BITS: tl.constexpr,
 ):  # fmt: skip
-    """Replace each piece's own state by the state it starts from; ``states`` [pieces, heads, K, V]."""
+    """``own`` [pieces, parts, heads, K, V] -> ``states`` [pieces, heads, K, V]."""
     blocks = tl.cdiv(K * V, BLOCK)
     program = tl.program_id(0)
     part = program % blocks
@@ -101,8 +125,8 @@ def _scan(
     sequence = program // (blocks * heads)
     slope = tl.load(slopes + head) * 1.4426950408889634
     if PACKED:
-        low = sequence + tl.load(cu + sequence).to(tl.int32) // segment
-        high = sequence + 1 + tl.load(cu + sequence + 1).to(tl.int32) // segment
+        low = sequence + clamp_boundary(tl.load(cu + sequence), tokens) // segment
+        high = sequence + 1 + clamp_boundary(tl.load(cu + sequence + 1), tokens) // segment
     else:
         low = sequence * per_sequence
         high = low + per_sequence
@@ -112,21 +136,39 @@ def _scan(
     value = e % V
     head64 = head.to(tl.int64)
     sequence64 = sequence.to(tl.int64)
+    reach = within_reach(slope, BITS)
     state = tl.zeros([BLOCK], dtype=tl.float32)
     if INITIAL:
         given = initial + sequence64 * i_n + head64 * i_h
         state = tl.load(given + key * i_k + value * i_v, mask=inside, other=0.0)
-    for step in range(0, high - low):
+    for step in range(high - low):
         if REVERSE:
             piece = high - 1 - step
         else:
             piece = low + step
-        _, start, stop, _ = piece_bounds(piece, table, tokens, segment, per_sequence, PACKED)
+        _, start, stop, flags = piece_bounds(piece, table, tokens, segment, per_sequence, PACKED)
         place = states + (piece.to(tl.int64) * heads + head64) * (K * V) + e
-        own = tl.load(place, mask=inside, other=0.0)
         tl.store(place, state, mask=inside)
-        power = tl.exp2(-(stop - start).to(tl.float64) * slope.to(tl.float64))
-        state += state * (power - 1.0).to(tl.float32) + own
+        if FINAL:
+            needed = True
+        else:
+            needed = (flags & (HAS_BEFORE if REVERSE else HAS_AFTER)) != 0
+        for count in range(parts):
+            if REVERSE:
+                part = parts - 1 - count
+            else:
+                part = count
+            begin = tl.minimum(start + part * part_tokens, stop)
+            end = tl.minimum(begin + part_tokens, stop)
+            if REVERSE:
+                distance = begin - start
+            else:
+                distance = stop - end
+            counts = needed & (distance < reach) & (begin < end)
+            added = own + ((piece.to(tl.int64) * parts + part) * heads + head64) * (K * V) + e
+            power = tl.exp2(-(end - begin).to(tl.float64) * slope.to(tl.float64))
+            state += state * (power - 1.0).to(tl.float32)
+            state += tl.load(added, mask=inside & counts, other=0.0)
     if FINAL:
         written = final + sequence64 * f_n + head64 * f_h
         tl.store(written + key * f_k + value * f_v, state, mask=inside)
@@ -151,35 +193,42 @@ def carry(
     """
     layout = pieces.layout
     heads, key_size, value_size = layout.heads, b.shape[3], c.shape[3]
-    states = torch.empty(
-        (pieces.count, heads, key_size, value_size), dtype=torch.float32, device=b.device
-    )
+    floats = (heads, key_size, value_size)
+    states = torch.empty((pieces.count, *floats), dtype=torch.float32, device=b.device)
+    # A packed row has many short pieces, and its table says nothing of parts.
+    length = min(pieces.segment, max(layout.tokens, 1))
+    part = length if layout.packed else min(length, PART)
+    parts = cdiv(length, part)
+    own = torch.empty((pieces.count * parts, *floats), dtype=torch.float32, device=b.device)
     dot, precision = arithmetic(b.dtype)
     wide = next_power_of_2(max(key_size, 16))
     tile = 64 if b.element_size() == 2 else 16
-    columns = min(next_power_of_2(max(value_size, 16)), 64 if wide <= 128 else 32)
+    columns = min(next_power_of_2(max(value_size, 16)), 128 if b.element_size() == 2 else 64)
+    if wide > 128:
+        columns = min(columns, 32)
     table = pieces.table if pieces.table is not None else slopes
-    _own[(cdiv(value_size, columns) * heads * pieces.count,)](
-        b, c, states, slopes, table,
+    _own[(cdiv(value_size, columns) * heads * pieces.count * parts,)](
+        b, c, own, slopes, table,
         *b.stride()[:3], *c.stride()[:3],
-        layout.tokens, pieces.segment, pieces.per_sequence, heads,
+        layout.tokens, pieces.segment, pieces.per_sequence, heads, parts, part,
         heads // b.shape[2], heads // c.shape[2], scale,
         K=key_size, V=value_size, BK=wide, BV=columns, C=tile,
         PACKED=layout.packed, REVERSE=reverse, LAST=final is not None, BITS=HORIZON_BITS,
-        DOT=dot, PRECISION=precision, STAGES=3 if b.element_size() == 2 else 1, num_warps=4,
+        DOT=dot, PRECISION=precision, STAGES=3 if b.element_size() == 2 else 1,
+        num_warps=8 if columns == 128 else 4,
     )  # fmt: skip
     block = min(next_power_of_2(key_size * value_size), 1024)
     i_strides = initial.stride() if initial is not None else (0, 0, 0, 0)
     f_strides = final.stride() if final is not None else (0, 0, 0, 0)
     _scan[(cdiv(key_size * value_size, block) * heads * layout.sequences,)](
-        states,
+        own, states,
         initial if initial is not None else slopes,
         final if final is not None else slopes,
         slopes, table, cu_seqlens if cu_seqlens is not None else slopes,
         *i_strides, *f_strides,
-        layout.tokens, pieces.segment, pieces.per_sequence, heads,
+        layout.tokens, pieces.segment, pieces.per_sequence, heads, parts, part,
         K=key_size, V=value_size, BLOCK=block,
         PACKED=layout.packed, REVERSE=reverse,
-        INITIAL=initial is not None, FINAL=final is not None, num_warps=4,
+        INITIAL=initial is not None, FINAL=final is not None, BITS=HORIZON_BITS, num_warps=4,
     )  # fmt: skip
     return states

@@ -1,23 +1,21 @@
-"""The sweep for Hopper (sm_90), in Gluon, the layer of Triton that lays out warps and memory by hand.
+"""The sweep for Hopper (sm_90), in Gluon: Triton with warps and memory laid out by hand.
 
-Triton's own language lets all warps of a program do the same thing, so its tensor cores wait while the
-state is rounded and stored, and copies wait for both. Here a program is three parts that meet at
-barriers in shared memory:
+In Triton's own language all warps of a program do the same thing, so its tensor cores wait while
+the state is rounded and stored, and copies wait for both. Here a program is three parts that meet
+at barriers in shared memory:
 
 * one warp that does nothing but ask the copy engine (TMA) for the next tiles of a, b and c;
 * two groups of four warps, each with the state of 64 value columns in its registers. They share the
   tiles of a and b and do not wait for each other, so one multiplies while the other rounds.
 
 A program reads every tile once. Only bfloat16, head sizes 64 and 128, and tensors that TMA can
-address (:func:`fits`); the rest goes to :mod:`.portable`. The interpreter does not run Gluon: this file
-is compiled in every test run, and checked against the reference on a GPU.
+address (:func:`fits`); the rest goes to :mod:`.portable`. The interpreter does not run Gluon: this
+file is compiled in every test run, and checked against the reference on a GPU.
 
 See :mod:`.sweep` for the equations, and ``docs/kernels.md`` for what was measured on the way here.
 """
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import torch
 from triton.experimental import gluon
@@ -39,13 +37,13 @@ COLUMNS = 64
 """Value columns of a warp group."""
 STAGES = 3
 """Tiles in flight. Two are 15 % slower on an H200; four do not fit."""
-CONSUMER_REGISTERS = 232
-PRODUCER_REGISTERS = 40
+CONSUMER_REGISTERS = 240
+PRODUCER_REGISTERS = 24
 """Registers a thread: of 65,536, two groups of consumers and one of producers share 504 · 128."""
 
 
 @gluon.jit
-def _bounds(piece, table, tokens, segment, per_sequence, PACKED: gl.constexpr):
+def bounds(piece, table, tokens, segment, per_sequence, PACKED: gl.constexpr):
     """As ``pieces.piece_bounds``."""
     if PACKED:
         sequence = gl.load(table + piece * 4)
@@ -62,7 +60,7 @@ def _bounds(piece, table, tokens, segment, per_sequence, PACKED: gl.constexpr):
 
 
 @gluon.jit
-def _clear_rows(tile_s, size, C: gl.constexpr, WIDTH: gl.constexpr):
+def clear_rows(tile_s, size, C: gl.constexpr, WIDTH: gl.constexpr):
     layout: gl.constexpr = gl.BlockedLayout([1, 8], [256 // WIDTH, WIDTH // 8], [4, 1], [1, 0])
     rows = gl.arange(0, C, layout=gl.SliceLayout(1, layout))
     x = tile_s.load(layout)
@@ -76,18 +74,18 @@ def _clear_tile(b, c, size, C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr):
     Both groups write the same bytes to b, and neither reads the rows before it has.
     """
     if size < C:
-        _clear_rows(b, size, C, K)
-        _clear_rows(c, size, C, BV)
+        clear_rows(b, size, C, K)
+        clear_rows(c, size, C, BV)
         fence_async_shared()
 
 
 @gluon.jit
 def _consume(
-    GROUP: gl.constexpr, a_s, b_s, c_s, full, empty, state_s, weighted_s, out_s, out0_desc, out1_desc,
-    out, initial, final, role, slope, scale, start, stop, row0, out_column, out_t, given,
+    GROUP: gl.constexpr, a_s, b_s, c_s, full, empty, state_s, weighted_s, out_s, out_desc,
+    out, initial, final, slope, scale, start, stop, row0, out_column, out_t, given,
     i_k, i_v, f_k, f_v,
     C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr,
-    REVERSE: gl.constexpr, INITIAL: gl.constexpr, FINAL: gl.constexpr, ROLES: gl.constexpr,
+    REVERSE: gl.constexpr, INITIAL: gl.constexpr, FINAL: gl.constexpr,
 ):  # fmt: skip
     """One warp group: the state of ``BV`` value columns, and their outputs."""
     operand: gl.constexpr = a_s.dtype
@@ -131,7 +129,10 @@ def _consume(
     my_out = out_s.index(GROUP)
     tiles = (stop - start + C - 1) // C
     if tiles > 0:
-        size = stop - start - (tiles - 1) * C if REVERSE else gl.minimum(stop - start, C)
+        if REVERSE:
+            size = stop - start - (tiles - 1) * C
+        else:
+            size = gl.minimum(stop - start, C)
         mbarrier.wait(full.index(0), 0)
         _clear_tile(b_s.index(0), c_s.index(GROUP), size, C, K, BV)
     a = a_s.index(0)
@@ -189,14 +190,8 @@ def _consume(
             tma.store_wait(0)
             my_out.store(o.to(operand))
             fence_async_shared()
-            if role == 0:
-                tma.async_copy_shared_to_global(
-                    out0_desc, [row0 + first, out_column + GROUP * BV], my_out
-                )
-            else:
-                tma.async_copy_shared_to_global(
-                    out1_desc, [row0 + first, out_column + GROUP * BV], my_out
-                )
+            column = out_column + GROUP * BV
+            tma.async_copy_shared_to_global(out_desc, [row0 + first, column], my_out)
         else:
             # The copy engine writes whole tiles; these rows would be another sequence's.
             t = (row0 + first + rows).to(gl.int64)
@@ -209,18 +204,30 @@ def _consume(
     tma.store_wait(0)
     if FINAL:
         behind = gl.expand_dims(keys, 1) * f_k + gl.expand_dims(values, 0) * f_v
-        first_role = (gl.expand_dims(keys, 1) < K) & (role == 0)
-        gl.store(final + behind, state, mask=first_role)
+        gl.store(final + behind, state)
 
 
 @gluon.jit
-def _produce(
-    a_s, b_s, c_s, full, empty, a0, b0, c0, a1, b1, c1, role, start, stop, row0,
-    a_column, b_column, c_column,
-    C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr,
-    REVERSE: gl.constexpr, ROLES: gl.constexpr,
-):  # fmt: skip
+def _consume_first(consumed, produced, C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr,
+                   GROUPS: gl.constexpr, STAGES: gl.constexpr, REVERSE: gl.constexpr,
+                   INITIAL: gl.constexpr, FINAL: gl.constexpr):  # fmt: skip
+    _consume(0, *consumed, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL)
+
+
+@gluon.jit
+def _consume_second(consumed, produced, C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr,
+                    GROUPS: gl.constexpr, STAGES: gl.constexpr, REVERSE: gl.constexpr,
+                    INITIAL: gl.constexpr, FINAL: gl.constexpr):  # fmt: skip
+    _consume(1, *consumed, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL)
+
+
+@gluon.jit
+def _produce(consumed, produced, C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr,
+             GROUPS: gl.constexpr, STAGES: gl.constexpr, REVERSE: gl.constexpr,
+             INITIAL: gl.constexpr, FINAL: gl.constexpr):  # fmt: skip
     """One warp: ask for each tile as soon as its place is free."""
+    (a_s, b_s, c_s, full, empty, a, b, c, start, stop, row0,
+     a_column, b_column, c_column) = produced  # fmt: skip
     tiles = (stop - start + C - 1) // C
     for tile in range(tiles):
         stage = tile % STAGES
@@ -231,59 +238,27 @@ def _produce(
         mbarrier.wait(empty.index(stage), ((tile // STAGES) & 1) ^ 1)
         ready = full.index(stage)
         mbarrier.expect(ready, (2 * C * K + C * BV * GROUPS) * 2)
-        if role == 0:
-            tma.async_copy_global_to_shared(a0, [row, a_column], ready, a_s.index(stage))
-            tma.async_copy_global_to_shared(b0, [row, b_column], ready, b_s.index(stage))
-            for group in gl.static_range(GROUPS):
-                place = c_s.index(stage * GROUPS + group)
-                tma.async_copy_global_to_shared(c0, [row, c_column + group * BV], ready, place)
-        else:
-            tma.async_copy_global_to_shared(a1, [row, a_column], ready, a_s.index(stage))
-            tma.async_copy_global_to_shared(b1, [row, b_column], ready, b_s.index(stage))
-            for group in gl.static_range(GROUPS):
-                place = c_s.index(stage * GROUPS + group)
-                tma.async_copy_global_to_shared(c1, [row, c_column + group * BV], ready, place)
-
-
-@gluon.jit
-def _consume_first(consumed, produced, C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr,
-                   GROUPS: gl.constexpr, STAGES: gl.constexpr, REVERSE: gl.constexpr,
-                   INITIAL: gl.constexpr, FINAL: gl.constexpr, ROLES: gl.constexpr):  # fmt: skip
-    _consume(0, *consumed, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL, ROLES)
-
-
-@gluon.jit
-def _consume_second(consumed, produced, C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr,
-                    GROUPS: gl.constexpr, STAGES: gl.constexpr, REVERSE: gl.constexpr,
-                    INITIAL: gl.constexpr, FINAL: gl.constexpr, ROLES: gl.constexpr):  # fmt: skip
-    _consume(1, *consumed, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL, ROLES)
-
-
-@gluon.jit
-def _produce_all(consumed, produced, C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr,
-                 GROUPS: gl.constexpr, STAGES: gl.constexpr, REVERSE: gl.constexpr,
-                 INITIAL: gl.constexpr, FINAL: gl.constexpr, ROLES: gl.constexpr):  # fmt: skip
-    _produce(*produced, C, K, BV, GROUPS, STAGES, REVERSE, ROLES)
+        tma.async_copy_global_to_shared(a, [row, a_column], ready, a_s.index(stage))
+        tma.async_copy_global_to_shared(b, [row, b_column], ready, b_s.index(stage))
+        for group in gl.static_range(GROUPS):
+            place = c_s.index(stage * GROUPS + group)
+            tma.async_copy_global_to_shared(c, [row, c_column + group * BV], ready, place)
 
 
 @gluon.jit
 def _sweep(
-    a0, b0, c0, out0, a1, b1, c1, out1, out0_base, out1_base,
-    slopes, initial, final, table,
-    a0_h, b0_h, c0_h, out0_t, out0_h, a1_h, b1_h, c1_h, out1_t, out1_h,
-    i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
-    tokens, segment, per_sequence, heads,
-    a0_group, b0_group, c0_group, a1_group, b1_group, c1_group, scale,
+    a, b, c, out, out_base, slopes, initial, final, table,
+    a_h, b_h, c_h, out_t, out_h, i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
+    tokens, segment, per_sequence, heads, a_group, b_group, c_group, scale,
     C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr,
     PACKED: gl.constexpr, REVERSE: gl.constexpr, INITIAL: gl.constexpr, FINAL: gl.constexpr,
-    ROLES: gl.constexpr, CONSUMER_REGISTERS: gl.constexpr, PRODUCER_REGISTERS: gl.constexpr,
+    CONSUMER_REGISTERS: gl.constexpr, PRODUCER_REGISTERS: gl.constexpr,
 ):  # fmt: skip
-    """Programs: (piece, head, role), the roles side by side because they read the same tiles."""
+    """Programs: (piece, head)."""
     program = gl.program_id(0)
-    role = program % ROLES
-    head = (program // ROLES) % heads
-    piece = program // (ROLES * heads)
-    sequence, start, stop, flags = _bounds(piece, table, tokens, segment, per_sequence, PACKED)
+    head = program % heads
+    piece = program // heads
+    sequence, start, stop, flags = bounds(piece, table, tokens, segment, per_sequence, PACKED)
     slope = gl.load(slopes + head) * 1.4426950408889634  # exp(-s n) = exp2(-slope n)
     row0 = 0
     if not PACKED:
@@ -296,67 +271,44 @@ def _sweep(
     head64 = head.to(gl.int64)
     initial += piece.to(gl.int64) * i_n + head64 * i_h
     final += piece.to(gl.int64) * f_n + head64 * f_h
-    a_column = (head // a0_group) * a0_h
-    b_column = (head // b0_group) * b0_h
-    c_column = (head // c0_group) * c0_h
-    out_column = head * out0_h
-    out_t = out0_t
-    out = out0_base
-    key_stride = i_k
-    value_stride = i_v
-    if ROLES == 2:
-        if role == 1:
-            a_column = (head // a1_group) * a1_h
-            b_column = (head // b1_group) * b1_h
-            c_column = (head // c1_group) * c1_h
-            out_column = head * out1_h
-            out_t = out1_t
-            out = out1_base
-            key_stride = i_v
-            value_stride = i_k
 
-    operand: gl.constexpr = a0.dtype
+    operand: gl.constexpr = a.dtype
     state_layout: gl.constexpr = gl.NVMMASharedLayout.get_default_for([K, BV], operand)
-    a_s = gl.allocate_shared_memory(operand, [STAGES, C, K], a0.layout)
-    b_s = gl.allocate_shared_memory(operand, [STAGES, C, K], b0.layout)
-    c_s = gl.allocate_shared_memory(operand, [STAGES * GROUPS, C, BV], c0.layout)
+    a_s = gl.allocate_shared_memory(operand, [STAGES, C, K], a.layout)
+    b_s = gl.allocate_shared_memory(operand, [STAGES, C, K], b.layout)
+    c_s = gl.allocate_shared_memory(operand, [STAGES * GROUPS, C, BV], c.layout)
     state_s = gl.allocate_shared_memory(operand, [GROUPS, K, BV], state_layout)
-    weighted_s = gl.allocate_shared_memory(operand, [GROUPS, C, BV], c0.layout)
-    out_s = gl.allocate_shared_memory(operand, [GROUPS, C, BV], out0.layout)
+    weighted_s = gl.allocate_shared_memory(operand, [GROUPS, C, BV], c.layout)
+    out_s = gl.allocate_shared_memory(operand, [GROUPS, C, BV], out.layout)
     full = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     empty = gl.allocate_shared_memory(gl.int64, [STAGES, 1], mbarrier.MBarrierLayout())
     for stage in gl.static_range(STAGES):
         mbarrier.init(full.index(stage), count=1)
         mbarrier.init(empty.index(stage), count=GROUPS)
     consumed = (
-        a_s, b_s, c_s, full, empty, state_s, weighted_s, out_s, out0, out1,
-        out, initial, final, role, slope, scale, start, stop, row0, out_column, out_t, given,
-        key_stride, value_stride, f_k, f_v,
+        a_s, b_s, c_s, full, empty, state_s, weighted_s, out_s, out,
+        out_base, initial, final, slope, scale, start, stop, row0, head * out_h, out_t, given,
+        i_k, i_v, f_k, f_v,
     )  # fmt: skip
     produced = (
-        a_s, b_s, c_s, full, empty, a0, b0, c0, a1, b1, c1, role, start, stop, row0,
-        a_column, b_column, c_column,
+        a_s, b_s, c_s, full, empty, a, b, c, start, stop, row0,
+        (head // a_group) * a_h, (head // b_group) * b_h, (head // c_group) * c_h,
     )  # fmt: skip
     if GROUPS == 2:
         gl.warp_specialize([
-            (_consume_first, (
-                consumed, produced, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL, ROLES,
-            )),
-            (_consume_second, (
-                consumed, produced, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL, ROLES,
-            )),
-            (_produce_all, (
-                consumed, produced, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL, ROLES,
-            )),
+            (_consume_first, (consumed, produced, C, K, BV, GROUPS, STAGES,
+                              REVERSE, INITIAL, FINAL)),
+            (_consume_second, (consumed, produced, C, K, BV, GROUPS, STAGES,
+                               REVERSE, INITIAL, FINAL)),
+            (_produce, (consumed, produced, C, K, BV, GROUPS, STAGES,
+                        REVERSE, INITIAL, FINAL)),
         ], [4, 1], [CONSUMER_REGISTERS, PRODUCER_REGISTERS])  # fmt: skip
     else:
         gl.warp_specialize([
-            (_consume_first, (
-                consumed, produced, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL, ROLES,
-            )),
-            (_produce_all, (
-                consumed, produced, C, K, BV, GROUPS, STAGES, REVERSE, INITIAL, FINAL, ROLES,
-            )),
+            (_consume_first, (consumed, produced, C, K, BV, GROUPS, STAGES,
+                              REVERSE, INITIAL, FINAL)),
+            (_produce, (consumed, produced, C, K, BV, GROUPS, STAGES,
+                        REVERSE, INITIAL, FINAL)),
         ], [1], [PRODUCER_REGISTERS])  # fmt: skip
     for stage in gl.static_range(STAGES):
         mbarrier.invalidate(full.index(stage))
@@ -381,7 +333,7 @@ def fits(*tensors: torch.Tensor) -> bool:
     return True
 
 
-def _descriptor(x: torch.Tensor, width: int) -> TensorDescriptor:
+def descriptor(x: torch.Tensor, width: int) -> TensorDescriptor:
     """Tiles of TILE rows and ``width`` columns of x seen as ``[B·T, columns]``."""
     batch, tokens, heads, size = x.shape
     layout = gl.NVMMASharedLayout.get_default_for([TILE, width], gl.bfloat16)
@@ -390,7 +342,10 @@ def _descriptor(x: torch.Tensor, width: int) -> TensorDescriptor:
 
 
 def sweep(
-    operands: Sequence[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]],
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    out: torch.Tensor,
     slopes: torch.Tensor,
     pieces: Pieces,
     *,
@@ -400,37 +355,25 @@ def sweep(
     every_piece: bool = False,
     final: torch.Tensor | None = None,
 ) -> None:
-    """Launch the sweeps of one or two ``(a, b, c, out)``, of equal sizes, side by side.
-
-    The second takes the transposes of the first one's initial states, and writes no final ones: that
-    is how dv and dk relate. Other arguments as in :func:`kernels.lightning.sweep.sweep`.
-    """
-    first, second = operands[0], operands[-1]
-    a, _, c, out = first
+    """Launch one sweep; arguments as in :func:`kernels.lightning.sweep.sweep`."""
     layout, heads, key_size = pieces.layout, out.shape[2], a.shape[3]
-    groups = c.shape[3] // COLUMNS
-    grid = (pieces.count * heads * len(operands),)
-    if 0 in grid or out.numel() == 0 and final is None:
+    grid = (pieces.count * heads,)
+    if 0 in grid or (out.numel() == 0 and final is None):
         return
-    described, strides, shared = [], [], []
-    for a, b, c, out in (first, second):
-        described += [_descriptor(a, key_size), _descriptor(b, key_size)]
-        described += [_descriptor(c, COLUMNS), _descriptor(out, COLUMNS)]
-        strides += [a.stride(2), b.stride(2), c.stride(2), out.stride(1), out.stride(2)]
-        shared += [heads // x.shape[2] for x in (a, b, c)]
     _sweep[grid](
-        *described, first[3], second[3],
+        descriptor(a, key_size), descriptor(b, key_size), descriptor(c, COLUMNS),
+        descriptor(out, COLUMNS), out,
         slopes,
         initial if initial is not None else slopes,
         final if final is not None else slopes,
         pieces.table if pieces.table is not None else slopes,
-        *strides,
+        a.stride(2), b.stride(2), c.stride(2), out.stride(1), out.stride(2),
         *(initial.stride() if initial is not None else (0, 0, 0, 0)),
         *(final.stride() if final is not None else (0, 0, 0, 0)),
-        layout.tokens, pieces.segment, pieces.per_sequence, heads, *shared, scale,
-        C=TILE, K=key_size, BV=COLUMNS, GROUPS=groups, STAGES=STAGES,
+        layout.tokens, pieces.segment, pieces.per_sequence, heads,
+        *(heads // x.shape[2] for x in (a, b, c)), scale,
+        C=TILE, K=key_size, BV=COLUMNS, GROUPS=c.shape[3] // COLUMNS, STAGES=STAGES,
         PACKED=layout.packed, REVERSE=reverse,
         INITIAL=0 if initial is None else (2 if every_piece else 1), FINAL=final is not None,
-        ROLES=len(operands),
         CONSUMER_REGISTERS=CONSUMER_REGISTERS, PRODUCER_REGISTERS=PRODUCER_REGISTERS, num_warps=4,
     )  # fmt: skip

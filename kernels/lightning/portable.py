@@ -12,8 +12,10 @@ import torch
 import triton
 import triton.language as tl
 
-from kernels.lightning.pieces import Pieces, piece_bounds
+from kernels.lightning.pieces import Pieces
+from kernels.lightning.pieces_device import HAS_AFTER, HAS_BEFORE, piece_bounds
 from kernels.triton_support import cdiv, next_power_of_2
+
 
 @triton.jit
 def _sweep(
@@ -31,9 +33,7 @@ def _sweep(
     column = program % blocks
     head = (program // blocks) % heads
     piece = program // (blocks * heads)
-    sequence, start, stop, flags = piece_bounds(
-        piece, table, tokens, segment, per_sequence, PACKED
-    )
+    sequence, start, stop, flags = piece_bounds(piece, table, tokens, segment, per_sequence, PACKED)
     slope = tl.load(slopes + head) * 1.4426950408889634  # exp(-s n) = exp2(-slope n)
     i = tl.arange(0, C)
     ik = tl.arange(0, BK)
@@ -62,9 +62,9 @@ def _sweep(
     if INITIAL != 0:
         given = INITIAL == 2
         if REVERSE:
-            given = given | ((flags & 2) != 0)
+            given = given | ((flags & HAS_AFTER) != 0)
         else:
-            given = given | ((flags & 1) != 0)
+            given = given | ((flags & HAS_BEFORE) != 0)
         at = piece.to(tl.int64) * i_n + head64 * i_h
         state = tl.load(
             initial + at + ik[:, None] * i_k + iv[None, :] * i_v, mask=in_state & given, other=0.0
@@ -99,9 +99,7 @@ def _sweep(
         scores = tl.dot(x, tl.trans(y), input_precision=PRECISION) * decay
         o = tl.dot(x, state.to(DOT), input_precision=PRECISION) * by_row[:, None]
         o = tl.dot(scores.to(DOT), z, o, input_precision=PRECISION)
-        tl.store(
-            out + t[:, None] * o_t + iv[None, :], o.to(out.dtype.element_ty), mask=in_c
-        )
+        tl.store(out + t[:, None] * o_t + iv[None, :], o.to(out.dtype.element_ty), mask=in_c)
         weighted = (z.to(tl.float32) * by_column[:, None]).to(DOT)
         shrink = tl.where(size == C, shrink_whole, tl.exp2(-size.to(tl.float32) * slope) - 1.0)
         state += state * shrink

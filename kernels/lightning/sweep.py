@@ -33,7 +33,7 @@ from typing import NamedTuple
 
 import torch
 
-from kernels.lightning import hopper, portable
+from kernels.lightning import hopper, hopper_gradients, portable
 from kernels.lightning.carry import carry
 from kernels.lightning.pieces import Pieces
 
@@ -41,8 +41,8 @@ from kernels.lightning.pieces import Pieces
 class Operands(NamedTuple):
     """What one sweep reads and writes.
 
-    ``a [B, T, Ha, K]``, ``b [B, T, Hb, K]`` and ``c [B, T, Hc, V]`` of one dtype; ``out [B, T, H, V]``
-    of any floating dtype, every element of which is written. Last dimensions contiguous. Ha, Hb and
+    ``a [B, T, Ha, K]``, ``b [B, T, Hb, K]`` and ``c [B, T, Hc, V]`` of one dtype; ``out`` is
+    ``[B, T, H, V]``, of any floating dtype, every element of which is written. Last dimensions contiguous. Ha, Hb and
     Hc divide H; head h reads head ``h // (H/Ha)``.
     """
 
@@ -78,23 +78,24 @@ def sweep(
     given = initial if carried is None else carried
     # The first piece of a sequence starts from zero unless R was given.
     every_piece = initial is not None
-    common = {"reverse": reverse, "scale": scale, "every_piece": every_piece}
     if takes_hopper(operands):
-        sizes = {(x.a.shape[3], x.c.shape[3]) for x in operands}
-        if len(sizes) == 1:
-            hopper.sweep(operands, slopes, pieces, initial=given, final=final, **common)
+        if len(operands) == 2 and takes_both(operands):
+            (k, q, do, dv), (v, _, _, dk) = operands
+            hopper_gradients.gradients(
+                q, k, v, do, dv, dk, slopes, pieces,
+                scale=scale, initial=given, every_piece=every_piece, final=final,
+            )  # fmt: skip
             return
-        for n, one in enumerate(operands):
-            state = given if n == 0 or given is None else given.mT
-            hopper.sweep(
-                [one], slopes, pieces, initial=state, final=final if n == 0 else None, **common
-            )
-        return
+        launch = hopper.sweep
+    else:
+        launch = portable.sweep
     for n, one in enumerate(operands):
-        state = given if n == 0 or given is None else given.mT
-        portable.sweep(
-            *one, slopes, pieces, initial=state, final=final if n == 0 else None, **common
-        )
+        launch(
+            *one, slopes, pieces,
+            reverse=reverse, scale=scale,
+            initial=given if n == 0 or given is None else given.mT,
+            every_piece=every_piece, final=final if n == 0 else None,
+        )  # fmt: skip
 
 
 def takes_hopper(operands: Sequence[Operands]) -> bool:
@@ -103,6 +104,11 @@ def takes_hopper(operands: Sequence[Operands]) -> bool:
     if a.device.type != "cuda" or torch.cuda.get_device_capability(a.device) != (9, 0):
         return False
     return all(hopper.fits(*one) for one in operands)
+
+
+def takes_both(operands: Sequence[Operands]) -> bool:
+    """Whether the kernel that sweeps dv and dk together has their sizes."""
+    return all(x.shape[3] == hopper_gradients.HEAD_SIZE for one in operands for x in one)
 
 
 __all__ = ["Operands", "carry", "sweep"]

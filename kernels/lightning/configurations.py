@@ -1,0 +1,302 @@
+"""The launches of lightning attention's kernels, for the compile check of all kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from kernels.lightning import carry, hopper, hopper_gradients, pieces_device, portable
+from kernels.triton_support import next_power_of_2
+
+if TYPE_CHECKING:
+    from kernels.artefacts import Configuration
+
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
+_LONG = 1 << 20
+"""Tokens of a sequence that is longer than any tile."""
+_HOPPER_SPILLS = 0
+
+
+class _Ends(NamedTuple):
+    """Which states a sweep reads and writes: ``initial`` as the kernels' INITIAL."""
+
+    initial: int
+    final: bool
+
+    @property
+    def name(self) -> str:
+        return ("", "-carried", "-initial")[self.initial] + ("-final" if self.final else "")
+
+
+_ENDS = (_Ends(0, False), _Ends(0, True), _Ends(1, False), _Ends(2, False), _Ends(2, True))
+"""All that ``api.py`` launches: after a cut (1, and some of 2) the carry has written the final."""
+
+
+def configurations() -> Iterator[Configuration]:
+    """The sweep in both forms, the states at cuts, and the table of a packed row."""
+    yield from _portable()
+    yield from _hopper()
+    yield from _carry()
+    yield _configuration(
+        "lightning-pieces",
+        pieces_device.piece_table,
+        {"cu": "*i64", "table": "*i32"},
+        {"BLOCK": 128},
+        expects_tensor_cores=False,
+    )
+
+
+def _portable() -> Iterator[Configuration]:
+    sizes = ((64, 64), (96, 96), (128, 128), (256, 256), (128, 64))
+    for (key_size, value_size), kind, reverse in product(sizes, _DTYPES, (False, True)):
+        yield _sweep(key_size, value_size, kind, reverse)
+    for reverse, packed, ends in product((False, True), (False, True), _ENDS):
+        if packed or ends.initial or ends.final:
+            yield _sweep(128, 128, "bf16", reverse, packed=packed, ends=ends)
+    for longest, kind in product((16, 32), _DTYPES):
+        yield _sweep(128, 128, kind, False, longest=longest)
+    for kind in ("bf16", "fp16"):  # dk and dv of shared heads are summed in float32
+        yield _sweep(128, 128, kind, True, shared=True)
+
+
+def _sweep(
+    key_size: int,
+    value_size: int,
+    kind: str,
+    reverse: bool,
+    *,
+    packed: bool = False,
+    ends: _Ends = _ENDS[0],
+    longest: int = _LONG,
+    shared: bool = False,
+) -> Configuration:
+    dtype = _DTYPES[kind]
+    tile = portable.tiles(key_size, value_size, dtype.itemsize, longest)
+    dot, precision = portable.arithmetic(dtype)
+    name = f"lightning-{'reverse' if reverse else 'forward'}-{key_size}x{value_size}-{kind}"
+    name += ("-packed" if packed else "") + ends.name + ("-shared" if shared else "")
+    return _configuration(
+        name + (f"-of-{longest}" if longest < _LONG else ""),
+        portable._sweep,
+        {
+            **dict.fromkeys("abc", f"*{kind}"),
+            "out": "*fp32" if shared else f"*{kind}",
+            "table": "*i32" if packed else "*fp32",
+        },
+        {
+            "K": key_size,
+            "V": value_size,
+            "BK": next_power_of_2(max(key_size, 16)),
+            "BV": tile.columns,
+            "C": tile.tokens,
+            "PACKED": packed,
+            "REVERSE": reverse,
+            "INITIAL": ends.initial,
+            "FINAL": ends.final,
+            "DOT": dot,
+            "PRECISION": precision,
+            "STAGES": tile.stages,
+            **({} if shared else _ungrouped("a_group", "b_group", "c_group")),
+            **_contiguous(ends, transposed=False),
+        },
+        warps=tile.warps,
+        expects_tensor_cores=dtype != torch.float32,
+    )
+
+
+def _hopper() -> Iterator[Configuration]:
+    for key_size, groups, packed, ends in product((64, 128), (1, 2), (False, True), _ENDS):
+        # dq starts from transposed states, and so does dk; neither has a final one.
+        forms = (False, True) if ends.initial and not ends.final else (False,)
+        together = key_size == groups * hopper.COLUMNS == hopper_gradients.HEAD_SIZE
+        for transposed in forms:
+            yield _hopper_sweep(key_size, groups, packed, ends, transposed)
+            if not together:
+                yield _hopper_sweep(key_size, groups, packed, ends, transposed, reverse=True)
+        if together:
+            yield _hopper_gradients(packed, ends)
+
+
+def _hopper_sweep(
+    key_size: int,
+    groups: int,
+    packed: bool,
+    ends: _Ends,
+    transposed: bool,
+    *,
+    reverse: bool = False,
+) -> Configuration:
+    wide, narrow = (_descriptor(hopper.TILE, size) for size in (key_size, hopper.COLUMNS))
+    name = f"lightning-hopper-{'reverse' if reverse else 'forward'}-"
+    name += f"{key_size}x{groups * hopper.COLUMNS}" + ("-packed" if packed else "") + ends.name
+    return _configuration(
+        name + ("-transposed" if transposed else ""),
+        hopper._sweep,
+        {
+            "a": wide,
+            "b": wide,
+            "c": narrow,
+            "out": narrow,
+            "out_base": "*bf16",
+            "table": "*i32" if packed else "*fp32",
+        },
+        {
+            "C": hopper.TILE,
+            "K": key_size,
+            "BV": hopper.COLUMNS,
+            "GROUPS": groups,
+            "STAGES": hopper.STAGES,
+            "PACKED": packed,
+            "REVERSE": reverse,
+            "INITIAL": ends.initial,
+            "FINAL": ends.final,
+            "CONSUMER_REGISTERS": hopper.CONSUMER_REGISTERS,
+            "PRODUCER_REGISTERS": hopper.PRODUCER_REGISTERS,
+            **_ungrouped("a_group", "b_group", "c_group"),
+            **_contiguous(ends, transposed),
+        },
+        expects_tensor_cores=True,
+        max_spill_bytes=_HOPPER_SPILLS,
+        capabilities=(90,),
+    )
+
+
+def _hopper_gradients(packed: bool, ends: _Ends) -> Configuration:
+    block = _descriptor(hopper_gradients.BLOCK, hopper_gradients.BLOCK)
+    return _configuration(
+        "lightning-hopper-gradients" + ("-packed" if packed else "") + ends.name,
+        hopper_gradients._gradients,
+        {
+            **dict.fromkeys(("q", "k", "v", "do", "dv", "dk"), block),
+            **dict.fromkeys(("dv_base", "dk_base"), "*bf16"),
+            "table": "*i32" if packed else "*fp32",
+        },
+        {
+            "C": hopper_gradients.BLOCK,
+            "STAGES": hopper_gradients.STAGES,
+            "PACKED": packed,
+            "INITIAL": ends.initial,
+            "FINAL": ends.final,
+            "CONSUMER_REGISTERS": hopper_gradients.CONSUMER_REGISTERS,
+            "PRODUCER_REGISTERS": hopper_gradients.PRODUCER_REGISTERS,
+            **_ungrouped("group"),
+            **_contiguous(ends, transposed=False),
+        },
+        expects_tensor_cores=True,
+        max_spill_bytes=_HOPPER_SPILLS,
+        capabilities=(90,),
+    )
+
+
+def _descriptor(rows: int, columns: int) -> str:
+    """The type of a tile's TMA descriptor, as Gluon writes it in a signature."""
+    from triton.experimental.gluon import language as gl
+
+    shape = [rows, columns]
+    layout = gl.NVMMASharedLayout.get_default_for(shape, gl.bfloat16)
+    return f"tensordesc<bf16{shape},{layout!r}>"
+
+
+def _carry() -> Iterator[Configuration]:
+    for size, kind, reverse in product((64, 96, 128, 256), _DTYPES, (False, True)):
+        packed = reverse  # either way of cutting is built, without twice the builds
+        dtype = _DTYPES[kind]
+        dot, precision = portable.arithmetic(dtype)
+        direction = f"{'reverse' if reverse else 'forward'}-{size}-{kind}"
+        wide = next_power_of_2(size)
+        yield _configuration(
+            f"lightning-own-{direction}",
+            carry._own,
+            {
+                "b": f"*{kind}",
+                "c": f"*{kind}",
+                "own": "*fp32",
+                "table": "*i32" if packed else "*fp32",
+            },
+            {
+                "K": size,
+                "V": size,
+                "BK": wide,
+                "BV": min(wide, 64 if wide <= 128 else 32),
+                "C": 64 if dtype.itemsize == 2 else 16,
+                "PACKED": packed,
+                "REVERSE": reverse,
+                "LAST": False,
+                "BITS": carry.HORIZON_BITS,
+                "DOT": dot,
+                "PRECISION": precision,
+                "STAGES": 3 if dtype.itemsize == 2 else 1,
+                **_ungrouped("b_group", "c_group"),
+            },
+            expects_tensor_cores=dtype != torch.float32,
+        )
+    for packed, reverse, ends in product((False, True), (False, True), (_ENDS[0], _ENDS[4])):
+        name = f"lightning-scan-{'reverse' if reverse else 'forward'}{'-packed' if packed else ''}"
+        yield _configuration(
+            name + ends.name,
+            carry._scan,
+            {
+                "states": "*fp32",
+                "table": "*i32" if packed else "*fp32",
+                "cu": "*i64" if packed else "*fp32",
+            },
+            {
+                "K": 128,
+                "V": 128,
+                "BLOCK": 1024,
+                "PACKED": packed,
+                "REVERSE": reverse,
+                "INITIAL": ends.initial != 0,
+                "FINAL": ends.final,
+                **_contiguous(ends, transposed=False),
+            },
+            expects_tensor_cores=False,
+        )
+
+
+def _ungrouped(*names: str) -> dict[str, int]:
+    """A launch without shared heads passes ones, which Triton compiles in."""
+    return dict.fromkeys(names, 1)
+
+
+def _contiguous(ends: _Ends, transposed: bool) -> dict[str, int]:
+    """So it does with the innermost stride of each state."""
+    ones = ["i_k" if transposed else "i_v"] if ends.initial else []
+    return dict.fromkeys(ones + (["f_v"] if ends.final else []), 1)
+
+
+def _configuration(
+    name: str,
+    function: Any,
+    kinds: Mapping[str, str],
+    constexprs: Mapping[str, Any],
+    *,
+    expects_tensor_cores: bool,
+    warps: int = 4,
+    max_spill_bytes: int = 0,
+    capabilities: tuple[int, ...] | None = None,
+) -> Configuration:
+    """``kinds`` of what is not a float32 state, slope or int32; strides are multiples of 16."""
+    from kernels.artefacts import CAPABILITIES, Configuration
+
+    usual = {**dict.fromkeys(("slopes", "initial", "final"), "*fp32"), "scale": "fp32", **kinds}
+    signature = {
+        argument: usual.get(argument, "i32")
+        for argument in function.arg_names
+        if argument not in constexprs
+    }
+    return Configuration(
+        name=name,
+        function=function,
+        signature=signature,
+        constexprs=constexprs,
+        num_warps=warps,
+        num_stages=3,
+        expects_tensor_cores=expects_tensor_cores,
+        max_spill_bytes=max_spill_bytes,
+        aligned=[a for a in signature if a[-2:] in ("_b", "_t", "_h", "_n", "_k", "_v")],
+        capabilities=CAPABILITIES if capabilities is None else capabilities,
+    )

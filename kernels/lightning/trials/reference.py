@@ -1,0 +1,140 @@
+"""The sweep in float64, as the equations of :mod:`kernels.lightning.sweep` are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+
+
+def sweep_reference(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    slopes: torch.Tensor,
+    *,
+    reverse: bool = False,
+    scale: float = 1.0,
+    initial: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One sweep over whole sequences: the plain reference of the sweep's kernels.
+
+    Quadratic in T, a head at a time.
+
+    Args:
+        a: ``[B, T, Ha, K]``; b: ``[B, T, Hb, K]``; c: ``[B, T, Hc, V]``: any dtype and strides. Ha,
+            Hb and Hc divide H; head h reads head ``h // (H/Ha)``.
+        slopes: ``[H]``, ``>= 0``.
+        initial: R ``[B, H, K, V]``, zero when left out.
+
+    Returns:
+        ``out [B, T, H, V]`` and ``final [B, H, K, V]``, float64.
+    """
+    heads = len(slopes)
+    a, b, c = (x.double().repeat_interleave(heads // x.shape[2], 2) for x in (a, b, c))
+    if initial is None:
+        initial = a.new_zeros(len(a), heads, a.shape[3], c.shape[3])
+    results = [
+        _head(a[:, :, h], b[:, :, h], c[:, :, h], slopes[h], initial[:, h], reverse, scale)
+        for h in range(heads)
+    ]
+    return torch.stack([o for o, _ in results], 2), torch.stack([f for _, f in results], 1)
+
+
+def _head(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    slope: torch.Tensor,
+    initial: torch.Tensor,
+    reverse: bool,
+    scale: float,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    tokens = a.shape[1]
+
+    def decay(distance: torch.Tensor) -> torch.Tensor:
+        return torch.exp(-slope.double() * distance)
+
+    t = torch.arange(tokens, dtype=torch.float64, device=a.device)
+    distance = t[None, :] - t[:, None] if reverse else t[:, None] - t[None, :]
+    mask = torch.where(distance >= 0, decay(distance.clamp(min=0)), 0.0)
+    from_left, to_right = decay(t + 1)[:, None], decay(tokens - 1 - t)[:, None]
+    R = initial.double()
+    shrunk = decay(torch.tensor(float(tokens), device=a.device)) * R
+    within = scale * (mask * (a @ b.mT)) @ c
+    if reverse:
+        return within + to_right * (a @ R), shrunk + scale * (from_left * b).mT @ c
+    return within + scale * from_left * (a @ R), shrunk + (to_right * b).mT @ c
+
+
+class Part(NamedTuple):
+    """A piece as :mod:`kernels.lightning.pieces` cuts it, on the host.
+
+    Its ``number``, and its tokens ``start`` to ``stop`` of ``row`` of the batch, of ``sequence``.
+    """
+
+    number: int
+    sequence: int
+    row: int
+    start: int
+    stop: int
+
+
+def parts(
+    tokens: int, segment: int, *, rows: int = 1, boundaries: Sequence[int] | None = None
+) -> list[Part]:
+    """All pieces of ``rows`` dense sequences, or of the sequences packed between ``boundaries``."""
+    if boundaries is None:
+        starts = range(0, max(tokens, 1), segment)
+        return [
+            Part(row * len(starts) + n, row, row, start, min(start + segment, tokens))
+            for row in range(rows)
+            for n, start in enumerate(starts)
+        ]
+    if segment >= tokens:  # nothing is cut
+        segment = tokens + 1
+    found = []
+    for n, (begin, end) in enumerate(pairwise(boundaries)):
+        for m in range(begin // segment, end // segment + 1):
+            start = max(begin, m * segment)
+            found.append(Part(n + m, n, 0, start, max(min(end, (m + 1) * segment), start)))
+    return found
+
+
+class Walked(NamedTuple):
+    """float64: ``out [B, T, H, V]``, ``final [N, H, K, V]`` and ``carried [pieces, H, K, V]``."""
+
+    out: torch.Tensor
+    final: torch.Tensor
+    carried: torch.Tensor
+
+
+def walk(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    c: torch.Tensor,
+    slopes: torch.Tensor,
+    pieces: Sequence[Part],
+    *,
+    reverse: bool,
+    scale: float,
+    initial: torch.Tensor | None,
+) -> Walked:
+    """:func:`sweep_reference` piece by piece, with the state that each piece starts from."""
+    heads, sequences = len(slopes), 1 + max(x.sequence for x in pieces)
+    sizes = heads, a.shape[3], c.shape[3]
+    state = torch.zeros(sequences, *sizes, dtype=torch.float64, device=a.device)
+    if initial is not None:
+        state += initial
+    out = state.new_zeros(*a.shape[:2], heads, c.shape[3])
+    carried = state.new_zeros(len(pieces), *sizes)
+    for number, n, row, start, stop in reversed(pieces) if reverse else pieces:
+        carried[number] = state[n]
+        x, y, z = (x[row : row + 1, start:stop] for x in (a, b, c))
+        o, after = sweep_reference(
+            x, y, z, slopes, reverse=reverse, scale=scale, initial=state[n : n + 1]
+        )
+        out[row, start:stop], state[n] = o[0], after[0]
+    return Walked(out, state, carried)

@@ -1,0 +1,281 @@
+"""The check of the sweep's kernels: ``hopper``, ``hopper_gradients`` and ``portable``."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import torch
+
+from kernels.lightning import hopper, hopper_gradients, pieces, pieces_device, portable
+from kernels.lightning.pieces import Pieces
+from kernels.lightning.trials import inputs, reference
+from kernels.sentinel import Candidate, Finding, Guarded, Kernel, Output, judge, surrounded
+
+Operand = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
+"""a, b, c, out: :class:`kernels.lightning.sweep.Operands`."""
+NO_STATE, CUTS, ALL = 0, 1, 2
+"""Initial states: none; behind cuts only; of every piece. As ``INITIAL`` in the kernels."""
+LONG = 2**30
+"""Tokens: so many that a kernel takes its largest tile."""
+
+
+class Sweep(NamedTuple):
+    """What the compiled code of a sweep depends on.
+
+    ``turned``: the initial state is read transposed (its keys are contiguous). ``cut``: sequences
+    have more than one piece. ``tokens`` and ``heads``: :func:`.inputs.kind` of their number.
+    ``shared``: heads share operands. ``tile``: its tokens.
+    """
+
+    K: int
+    V: int
+    dtype: torch.dtype
+    out: torch.dtype
+    reverse: bool
+    packed: bool
+    initial: int
+    turned: bool
+    final: bool
+    cut: bool
+    tokens: int
+    heads: int
+    shared: bool
+    tile: int
+
+
+def hopper_candidate(
+    operand: Operand,
+    cut: Pieces,
+    reverse: bool,
+    initial: torch.Tensor | None,
+    every_piece: bool,
+    final: torch.Tensor | None,
+) -> Candidate:
+    """One launch of :func:`kernels.lightning.hopper.sweep` with these arguments."""
+    settings = _settings(operand, cut, reverse, initial, every_piece, final, hopper.TILE)
+    return Candidate(HOPPER, settings)
+
+
+def gradients_candidate(
+    dv: Operand,
+    cut: Pieces,
+    initial: torch.Tensor | None,
+    every_piece: bool,
+    final: torch.Tensor | None,
+) -> Candidate:
+    """One launch of :func:`kernels.lightning.hopper_gradients.gradients`.
+
+    ``dv``: (k, q, do, dv), of which this is the sweep.
+    """
+    settings = _settings(dv, cut, True, initial, every_piece, final, hopper_gradients.BLOCK)
+    return Candidate(GRADIENTS, settings)
+
+
+def portable_candidate(
+    operand: Operand,
+    cut: Pieces,
+    reverse: bool,
+    initial: torch.Tensor | None,
+    every_piece: bool,
+    final: torch.Tensor | None,
+) -> Candidate:
+    """One launch of :func:`kernels.lightning.portable.sweep` with these arguments."""
+    a, _, c, _ = operand
+    longest = min(cut.layout.tokens, cut.segment)
+    tile = _tile(a.shape[3], c.shape[3], a.element_size(), longest)
+    settings = _settings(operand, cut, reverse, initial, every_piece, final, tile)
+    return Candidate(PORTABLE, settings)
+
+
+def _settings(
+    operand: Operand,
+    cut: Pieces,
+    reverse: bool,
+    initial: torch.Tensor | None,
+    every_piece: bool,
+    final: torch.Tensor | None,
+    tile: int,
+) -> Sweep:
+    a, _, c, out = operand
+    _, tokens, heads, packed = cut.layout
+    _, _, a_heads, key_size = a.shape
+    _, _, c_heads, value_size = c.shape
+    return Sweep(
+        key_size,
+        value_size,
+        a.dtype,
+        out.dtype,
+        reverse,
+        packed,
+        NO_STATE if initial is None else ALL if every_piece else CUTS,
+        initial is not None and initial.stride(3) != 1,
+        final is not None,
+        cut.segment < tokens,
+        inputs.kind(tokens),
+        inputs.kind(heads),
+        not a_heads == c_heads == heads,
+        tile,
+    )
+
+
+@functools.lru_cache(4096)
+def _tile(key_size: int, value_size: int, itemsize: int, longest: int) -> int:
+    return portable.tiles(key_size, value_size, itemsize, longest).tokens
+
+
+def check(
+    settings: Sweep,
+    device: torch.device,
+    *,
+    launch: Callable[..., None],
+    tiles: int,
+    pair: bool = False,
+) -> Finding:
+    """Judge ``launch`` on a small batch.
+
+    It is called as ``launch(operands, slopes, pieces, reverse=, scale=, initial=, every_piece=,
+    final=)``, with one operand, or with the ``pair`` of dv and dk.
+
+    Args:
+        tiles: of a segment; more than the kernel has in flight.
+    """
+    s = settings
+    heads = s.heads  # 1, 8 and 16 are numbers of their own kind
+    # The kernel takes a small tile where no sequence is longer than that.
+    one_tile = not s.cut and s.tile < _tile(s.K, s.V, s.dtype.itemsize, LONG)
+    segment = s.tile if one_tile else -(-tiles * s.tile // pieces.TILE) * pieces.TILE
+    batch = inputs.batch(
+        s.tile, segment,
+        heads=heads, packed=s.packed, is_cut=s.cut, tokens=s.tokens, device=device,
+    )  # fmt: skip
+    draw, slopes = inputs.Draw(device), inputs.slopes(heads, device)
+
+    def operand(size: int, may_share: bool) -> torch.Tensor:
+        count = heads // 2 if may_share and s.shared and heads > 1 else heads
+        return draw(batch.rows, batch.tokens, count, size, dtype=s.dtype)
+
+    # k and v may be shared by heads: b and c of forward sweeps, a of reverse ones.
+    a, b, c = operand(s.K, s.reverse), operand(s.K, not s.reverse), operand(s.V, not s.reverse)
+    read = [(a, b, c)]
+    if pair:  # (k, q, do) -> dv and (v, do, q) -> dk
+        read.append((operand(s.V, s.reverse), c, b))
+    state = None
+    if s.initial == ALL:
+        state = draw(batch.pieces.layout.sequences, heads, s.K, s.V)
+    outputs: list[Output] = []
+    operands: list[Operand] = []
+    carried = final = None
+    limit = inputs.LIMITS[s.dtype]
+    for n, one in enumerate(read):
+        start = None if state is None else state.mT if n else state
+        walked = reference.walk(
+            *one, slopes, batch.host, reverse=s.reverse, scale=inputs.SCALE, initial=start
+        )
+        out = Guarded(walked.out.shape, s.out, device)
+        outputs.append(Output(f"out {n}" if pair else "out", out, walked.out, limit, 2))
+        operands.append((*one, out.view))
+        if n == 0:
+            carried = _given(walked.carried, batch, s)
+            if s.final:
+                final = Guarded(walked.final.shape, torch.float32, device)
+                outputs.append(Output("final", final, walked.final, limit, 1))
+
+    def run() -> None:
+        launch(
+            operands, slopes, batch.pieces,
+            reverse=s.reverse, scale=inputs.SCALE, initial=carried,
+            every_piece=s.initial == ALL, final=None if final is None else final.view,
+        )  # fmt: skip
+
+    return judge(run, outputs)
+
+
+def _given(carried: torch.Tensor, batch: inputs.Batch, s: Sweep) -> torch.Tensor | None:
+    """float32 states for the kernel to start from, NaN where it is to start from zero."""
+    if s.initial == NO_STATE:
+        return None
+    states = carried.float()
+    if s.initial == CUTS:
+        seen = set()
+        for part in reversed(batch.host) if s.reverse else batch.host:
+            if part.sequence not in seen:
+                states[part.number] = torch.nan
+            # An empty piece is before the first tokens in either direction.
+            if part.stop > part.start:
+                seen.add(part.sequence)
+    return surrounded(states.mT).mT if s.turned else surrounded(states)
+
+
+def _hopper(operands: Sequence[Operand], *rest: Any, **named: Any) -> None:
+    (one,) = operands
+    hopper.sweep(*one, *rest, **named)
+
+
+def _gradients(operands: Sequence[Operand], *rest: Any, reverse: bool, **named: Any) -> None:
+    assert reverse
+    (k, q, do, dv), (v, _, _, dk) = operands
+    hopper_gradients.gradients(q, k, v, do, dv, dk, *rest, **named)
+
+
+def _portable(operands: Sequence[Operand], *rest: Any, **named: Any) -> None:
+    (one,) = operands
+    portable.sweep(*one, *rest, **named)
+
+
+def _sources(*modules: Any) -> tuple[str, ...]:
+    return (*(str(x.__file__) for x in (*modules, pieces, inputs, reference)), __file__)
+
+
+HOPPER = Kernel(
+    "lightning.hopper",
+    functools.partial(check, launch=_hopper, tiles=hopper.STAGES + 2),
+    _sources(hopper),
+)
+GRADIENTS = Kernel(
+    "lightning.hopper_gradients",
+    functools.partial(check, launch=_gradients, tiles=hopper_gradients.STAGES + 3, pair=True),
+    _sources(hopper_gradients, hopper),
+)
+PORTABLE = Kernel(
+    "lightning.portable",
+    functools.partial(check, launch=_portable, tiles=3),
+    _sources(portable, pieces_device),
+)
+
+
+def candidates(device: torch.device) -> Iterator[Candidate]:
+    """What forward and backward launch for common sizes: dense and packed, whole and cut.
+
+    Those of the portable kernel, which takes the place of the others, on every GPU.
+    """
+    bf16 = torch.bfloat16
+    modes = list(product((False, True), repeat=3))
+    if torch.cuda.get_device_capability(device) == (9, 0):
+        for mode in modes:
+            for size in (64, 128):
+                for settings in _launches(size, bf16, hopper.TILE, *mode):
+                    yield Candidate(HOPPER, settings)
+            _, _, dv, _ = _launches(hopper_gradients.HEAD_SIZE, bf16, hopper.TILE, *mode)
+            yield Candidate(GRADIENTS, dv)
+    kinds = [(bf16, 64), (bf16, 128), (bf16, 256), (torch.float16, 128), (torch.float32, 128)]
+    for dtype, size in kinds:
+        tile = _tile(size, size, dtype.itemsize, LONG)
+        for mode in modes:
+            for settings in dict.fromkeys(_launches(size, dtype, tile, *mode)):
+                yield Candidate(PORTABLE, settings)
+
+
+def _launches(
+    size: int, dtype: torch.dtype, tile: int, packed: bool, cut: bool, states: bool
+) -> tuple[Sweep, Sweep, Sweep, Sweep]:
+    """o, dq, dv and dk."""
+    initial = ALL if states else CUTS if cut else NO_STATE
+    o = Sweep(
+        size, size, dtype, dtype, False, packed, initial, False, states and not cut, cut, 16, 16,
+        False, tile,
+    )  # fmt: skip
+    dq = o._replace(turned=initial != NO_STATE, final=False)
+    return o, dq, o._replace(reverse=True), dq._replace(reverse=True)
