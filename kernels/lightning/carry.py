@@ -14,6 +14,7 @@ import torch
 import triton
 import triton.language as tl
 
+from kernels import sentinel
 from kernels.lightning.pieces import Pieces
 from kernels.lightning.pieces_device import (
     HAS_AFTER,
@@ -185,20 +186,30 @@ def carry(
     scale: float,
     initial: torch.Tensor | None = None,
     final: torch.Tensor | None = None,
+    part_tokens: int | None = None,
 ) -> torch.Tensor:
     """float32 [pieces, heads, K, V]: the state that each piece starts from.
 
+    ``b`` and ``c`` as in :mod:`.sweep`; ``scale`` multiplies what they add, in either direction.
+
     ``initial`` and ``final`` float32 [sequences, heads, K, V], any strides: the state before the
-    first piece of each sequence, and (written) behind its last.
+    first piece of each sequence, and (written) behind its last. ``part_tokens`` of a part,
+    :data:`PART` when left out.
     """
+    from kernels.lightning.trials.carry import carry_candidate  # which imports this module
+
     layout = pieces.layout
     heads, key_size, value_size = layout.heads, b.shape[3], c.shape[3]
     floats = (heads, key_size, value_size)
     states = torch.empty((pieces.count, *floats), dtype=torch.float32, device=b.device)
     # A packed row has many short pieces, and its table says nothing of parts.
     length = min(pieces.segment, max(layout.tokens, 1))
-    part = length if layout.packed else min(length, PART)
+    part = length if layout.packed else min(length, part_tokens or PART)
     parts = cdiv(length, part)
+    candidate = carry_candidate(
+        b, c, pieces, cu_seqlens, parts, reverse=reverse, initial=initial, final=final
+    )
+    sentinel.choose([(candidate,)], b.device)
     own = torch.empty((pieces.count * parts, *floats), dtype=torch.float32, device=b.device)
     dot, precision = arithmetic(b.dtype)
     wide = next_power_of_2(max(key_size, 16))

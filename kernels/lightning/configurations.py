@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _LONG = 1 << 20
 """Tokens of a sequence that is longer than any tile."""
-_HOPPER_SPILLS = 0
+_SWEEP_SPILLS, _SWEEP_LOOP_SPILLS = 32, 1
+"""Bytes and accesses of the sweep for Hopper at 128 x 128. Two groups of consumers and a producer
+share all registers of a multiprocessor; a few values wait in memory while a ragged tile is cleared,
+and one for the next tile."""
+_GRADIENTS_SPILLS, _GRADIENTS_LOOP_SPILLS = 480, 40
+"""Of the sweep for both dv and dk, which has two products more under way: up to 428 bytes with
+Triton 3.7.1, 464 with 3.6.0."""
 
 
 class _Ends(NamedTuple):
@@ -130,6 +136,7 @@ def _hopper_sweep(
     reverse: bool = False,
 ) -> Configuration:
     wide, narrow = (_descriptor(hopper.TILE, size) for size in (key_size, hopper.COLUMNS))
+    widest = key_size == groups * hopper.COLUMNS == 128
     name = f"lightning-hopper-{'reverse' if reverse else 'forward'}-"
     name += f"{key_size}x{groups * hopper.COLUMNS}" + ("-packed" if packed else "") + ends.name
     return _configuration(
@@ -159,7 +166,8 @@ def _hopper_sweep(
             **_contiguous(ends, transposed),
         },
         expects_tensor_cores=True,
-        max_spill_bytes=_HOPPER_SPILLS,
+        max_spill_bytes=_SWEEP_SPILLS if widest else 0,
+        max_loop_spills=_SWEEP_LOOP_SPILLS if widest else 0,
         capabilities=(90,),
     )
 
@@ -186,7 +194,8 @@ def _hopper_gradients(packed: bool, ends: _Ends) -> Configuration:
             **_contiguous(ends, transposed=False),
         },
         expects_tensor_cores=True,
-        max_spill_bytes=_HOPPER_SPILLS,
+        max_spill_bytes=_GRADIENTS_SPILLS,
+        max_loop_spills=_GRADIENTS_LOOP_SPILLS,
         capabilities=(90,),
     )
 
@@ -207,6 +216,7 @@ def _carry() -> Iterator[Configuration]:
         dot, precision = portable.arithmetic(dtype)
         direction = f"{'reverse' if reverse else 'forward'}-{size}-{kind}"
         wide = next_power_of_2(size)
+        columns = 32 if wide > 128 else min(wide, 128 if dtype.itemsize == 2 else 64)
         yield _configuration(
             f"lightning-own-{direction}",
             carry._own,
@@ -220,7 +230,7 @@ def _carry() -> Iterator[Configuration]:
                 "K": size,
                 "V": size,
                 "BK": wide,
-                "BV": min(wide, 64 if wide <= 128 else 32),
+                "BV": columns,
                 "C": 64 if dtype.itemsize == 2 else 16,
                 "PACKED": packed,
                 "REVERSE": reverse,
@@ -231,6 +241,7 @@ def _carry() -> Iterator[Configuration]:
                 "STAGES": 3 if dtype.itemsize == 2 else 1,
                 **_ungrouped("b_group", "c_group"),
             },
+            warps=8 if columns == 128 else 4,
             expects_tensor_cores=dtype != torch.float32,
         )
     for packed, reverse, ends in product((False, True), (False, True), (_ENDS[0], _ENDS[4])):
@@ -239,6 +250,7 @@ def _carry() -> Iterator[Configuration]:
             name + ends.name,
             carry._scan,
             {
+                "own": "*fp32",
                 "states": "*fp32",
                 "table": "*i32" if packed else "*fp32",
                 "cu": "*i64" if packed else "*fp32",
@@ -251,6 +263,7 @@ def _carry() -> Iterator[Configuration]:
                 "REVERSE": reverse,
                 "INITIAL": ends.initial != 0,
                 "FINAL": ends.final,
+                "BITS": carry.HORIZON_BITS,
                 **_contiguous(ends, transposed=False),
             },
             expects_tensor_cores=False,
@@ -277,6 +290,7 @@ def _configuration(
     expects_tensor_cores: bool,
     warps: int = 4,
     max_spill_bytes: int = 0,
+    max_loop_spills: int = 0,
     capabilities: tuple[int, ...] | None = None,
 ) -> Configuration:
     """``kinds`` of what is not a float32 state, slope or int32; strides are multiples of 16."""
@@ -297,6 +311,7 @@ def _configuration(
         num_stages=3,
         expects_tensor_cores=expects_tensor_cores,
         max_spill_bytes=max_spill_bytes,
+        max_loop_spills=max_loop_spills,
         aligned=[a for a in signature if a[-2:] in ("_b", "_t", "_h", "_n", "_k", "_v")],
         capabilities=CAPABILITIES if capabilities is None else capabilities,
     )

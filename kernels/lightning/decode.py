@@ -225,8 +225,11 @@ def _launch(
     silu: bool,
     out: torch.Tensor,
 ) -> None:
+    from kernels import sentinel
     from kernels.lightning.decode_device import decode_kernel
+    from kernels.lightning.trials.decode import decode_candidate
 
+    sentinel.choose([(decode_candidate(q, k, v, state_index, write_index, silu),)], q.device)
     q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
     slopes = slopes.contiguous()
     B, T, H, K = q.shape

@@ -1,9 +1,9 @@
 """dv and dk in one reverse sweep, for Hopper, in Gluon.
 
 The two gradients read the same q, k, v and do and need the same state, once as it is and once
-transposed. Swept apart they would read eight tensors through the second-level cache, whose bandwidth
-is then what limits them; together they read four. Sizes K = V = 128 only; :mod:`.hopper`, whose
-design this shares, sweeps the others apart.
+transposed. Swept apart they read six tensors through the second-level cache, whose bandwidth is
+then what limits them; together they read four. Sizes K = V = 128 only; :mod:`.hopper`, whose design
+this shares, sweeps the others apart.
 
 With R the state behind a tile (dS, from the right), for the rows of the tile
 

@@ -65,9 +65,9 @@ def choose_segment(layout: Layout) -> int:
     """Tokens of a segment, from shapes alone; longer than any sequence when nothing is to be cut.
 
     A dense batch is left whole when its programs fill at least nine tenths of the rounds they take.
-    Otherwise its sequences are cut evenly, into the fewest pieces that do: pieces are equal, so one
-    round is as good as many, and there are fewer cuts. The lengths in a packed row are not known
-    here; its segments are as long as gives :data:`WAVES_WANTED` rounds.
+    Otherwise its sequences are cut evenly, into pieces that fill as few rounds as can be: pieces
+    are equal, so one round is as good as many, and there are fewer cuts. The lengths in a packed
+    row are not known here; its segments are as long as gives :data:`WAVES_WANTED` rounds.
     """
     sequences, tokens, heads, packed = layout
     whole = max(tokens, 1)

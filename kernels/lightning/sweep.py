@@ -28,22 +28,32 @@ registers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 
+from kernels import sentinel
 from kernels.lightning import hopper, hopper_gradients, portable
 from kernels.lightning.carry import carry
 from kernels.lightning.pieces import Pieces
+from kernels.lightning.trials.sweeps import (
+    GRADIENTS,
+    HOPPER,
+    gradients_candidate,
+    hopper_candidate,
+    portable_candidate,
+)
+
+CandidateOf = Callable[..., sentinel.Candidate]
 
 
 class Operands(NamedTuple):
     """What one sweep reads and writes.
 
     ``a [B, T, Ha, K]``, ``b [B, T, Hb, K]`` and ``c [B, T, Hc, V]`` of one dtype; ``out`` is
-    ``[B, T, H, V]``, of any floating dtype, every element of which is written. Last dimensions contiguous. Ha, Hb and
-    Hc divide H; head h reads head ``h // (H/Ha)``.
+    ``[B, T, H, V]``, of any floating dtype, every element of which is written. Last dimensions
+    contiguous. Ha, Hb and Hc divide H; head h reads head ``h // (H/Ha)``.
     """
 
     a: torch.Tensor
@@ -78,24 +88,52 @@ def sweep(
     given = initial if carried is None else carried
     # The first piece of a sequence starts from zero unless R was given.
     every_piece = initial is not None
-    if takes_hopper(operands):
-        if len(operands) == 2 and takes_both(operands):
-            (k, q, do, dv), (v, _, _, dk) = operands
-            hopper_gradients.gradients(
-                q, k, v, do, dv, dk, slopes, pieces,
-                scale=scale, initial=given, every_piece=every_piece, final=final,
-            )  # fmt: skip
-            return
-        launch = hopper.sweep
-    else:
-        launch = portable.sweep
+    plans = _plans(operands, pieces, reverse, given, every_piece, final)
+    kernel = sentinel.choose(plans, operands[0].a.device)[0].kernel
+    if kernel is GRADIENTS:
+        (k, q, do, dv), (v, _, _, dk) = operands
+        hopper_gradients.gradients(
+            q, k, v, do, dv, dk, slopes, pieces,
+            scale=scale, initial=given, every_piece=every_piece, final=final,
+        )  # fmt: skip
+        return
+    launch = hopper.sweep if kernel is HOPPER else portable.sweep
     for n, one in enumerate(operands):
         launch(
             *one, slopes, pieces,
             reverse=reverse, scale=scale,
-            initial=given if n == 0 or given is None else given.mT,
-            every_piece=every_piece, final=final if n == 0 else None,
+            initial=_turned(given, n), every_piece=every_piece, final=final if n == 0 else None,
         )  # fmt: skip
+
+
+def _turned(state: torch.Tensor | None, n: int) -> torch.Tensor | None:
+    """The initial states of the n-th of two sweeps: the second's are the first's transposed."""
+    return state if n == 0 or state is None else state.mT
+
+
+def _plans(
+    operands: Sequence[Operands],
+    pieces: Pieces,
+    reverse: bool,
+    given: torch.Tensor | None,
+    every_piece: bool,
+    final: torch.Tensor | None,
+) -> Iterator[tuple[sentinel.Candidate, ...]]:
+    """What one call may launch, best first; the sentinel takes the first that it finds right."""
+
+    def apart(candidate: CandidateOf) -> tuple[sentinel.Candidate, ...]:
+        return tuple(
+            candidate(
+                one, pieces, reverse, _turned(given, n), every_piece, final if n == 0 else None
+            )
+            for n, one in enumerate(operands)
+        )
+
+    if takes_hopper(operands):
+        if len(operands) == 2 and takes_both(operands):
+            yield (gradients_candidate(operands[0], pieces, given, every_piece, final),)
+        yield apart(hopper_candidate)
+    yield apart(portable_candidate)
 
 
 def takes_hopper(operands: Sequence[Operands]) -> bool:

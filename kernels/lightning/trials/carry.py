@@ -18,7 +18,8 @@ from kernels.sentinel import Candidate, Finding, Guarded, Kernel, Output, judge
 class Carry(NamedTuple):
     """What the compiled code depends on; fields as in :class:`.sweeps.Sweep`.
 
-    ``boundary``: dtype of ``cu_seqlens``, None where there is none.
+    ``boundary``: dtype of ``cu_seqlens``, None where there is none. ``parts``: pieces are taken in
+    parts.
     """
 
     K: int
@@ -32,6 +33,7 @@ class Carry(NamedTuple):
     heads: int
     shared: bool
     boundary: torch.dtype | None
+    parts: bool
 
 
 def carry_candidate(
@@ -39,6 +41,7 @@ def carry_candidate(
     c: torch.Tensor,
     cut: Pieces,
     cu_seqlens: torch.Tensor | None,
+    parts: int,
     *,
     reverse: bool,
     initial: torch.Tensor | None,
@@ -61,6 +64,7 @@ def carry_candidate(
             inputs.kind(heads),
             b_heads != heads,
             None if cu_seqlens is None else cu_seqlens.dtype,
+            parts > 1,
         ),
     )
 
@@ -101,6 +105,7 @@ def check(settings: Carry, device: torch.device) -> Finding:
             b, c, slopes, batch.pieces, batch.cu_seqlens,
             reverse=s.reverse, scale=scale, initial=initial,
             final=None if final is None else final.view,
+            **({"part_tokens": pieces.TILE} if s.parts else {}),
         )  # fmt: skip
         states.view.copy_(found)
 
@@ -126,6 +131,8 @@ def candidates() -> Iterator[Candidate]:
         for states, boundary in ((False, None), (False, torch.int32), (True, torch.int32)):
             packed = boundary is not None
             settings = Carry(
-                size, size, bf16, reverse, packed, states, states, 16, 16, False, boundary
+                size, size, bf16, reverse, packed, states, states, 16, 16, False, boundary, False
             )
             yield Candidate(CARRY, settings)
+            if not packed:
+                yield Candidate(CARRY, settings._replace(parts=True))

@@ -226,7 +226,10 @@ def _portable(operands: Sequence[Operand], *rest: Any, **named: Any) -> None:
 
 
 def _sources(*modules: Any) -> tuple[str, ...]:
-    return (*(str(x.__file__) for x in (*modules, pieces, inputs, reference)), __file__)
+    return (
+        *(str(x.__file__) for x in (*modules, pieces, pieces_device, inputs, reference)),
+        __file__,
+    )
 
 
 HOPPER = Kernel(
@@ -242,7 +245,7 @@ GRADIENTS = Kernel(
 PORTABLE = Kernel(
     "lightning.portable",
     functools.partial(check, launch=_portable, tiles=3),
-    _sources(portable, pieces_device),
+    _sources(portable),
 )
 
 
@@ -251,19 +254,20 @@ def candidates(device: torch.device) -> Iterator[Candidate]:
 
     Those of the portable kernel, which takes the place of the others, on every GPU.
     """
-    bf16 = torch.bfloat16
-    modes = list(product((False, True), repeat=3))
+    bf16, every = torch.bfloat16, tuple(product((False, True), repeat=3))
+    some = ((False, False, False), (False, True, True), (True, True, False))
     if torch.cuda.get_device_capability(device) == (9, 0):
-        for mode in modes:
-            for size in (64, 128):
-                for settings in _launches(size, bf16, hopper.TILE, *mode):
+        for size, modes in ((64, some), (128, every)):
+            for mode in modes:
+                for settings in dict.fromkeys(_launches(size, bf16, hopper.TILE, *mode)):
                     yield Candidate(HOPPER, settings)
+        for mode in every:
             _, _, dv, _ = _launches(hopper_gradients.HEAD_SIZE, bf16, hopper.TILE, *mode)
             yield Candidate(GRADIENTS, dv)
-    kinds = [(bf16, 64), (bf16, 128), (bf16, 256), (torch.float16, 128), (torch.float32, 128)]
-    for dtype, size in kinds:
+    sizes = ((bf16, 64), (bf16, 128), (bf16, 256), (torch.float16, 128), (torch.float32, 128))
+    for dtype, size in sizes:
         tile = _tile(size, size, dtype.itemsize, LONG)
-        for mode in modes:
+        for mode in every if (dtype, size) == (bf16, 128) else some:
             for settings in dict.fromkeys(_launches(size, dtype, tile, *mode)):
                 yield Candidate(PORTABLE, settings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -12,12 +13,11 @@ HAS_GPU = torch.cuda.is_available()
 if not HAS_GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is imported
 
-    import mended_interpreter
+    from tests.kernels.tensors import mended_interpreter
 
     mended_interpreter.mend()
 
 torch.backends.cuda.matmul.allow_tf32 = False
-
 torch.set_num_threads(1)
 
 
@@ -40,9 +40,10 @@ def device() -> torch.device:
 @pytest.fixture(autouse=True)
 def poisoned() -> Iterator[None]:
     """Fill fresh memory with NaN, so that what a kernel does not write shows."""
-    before = torch.utils.deterministic.fill_uninitialized_memory
-    torch.utils.deterministic.fill_uninitialized_memory = True
+    settings: Any = torch.utils.deterministic
+    before = settings.fill_uninitialized_memory
+    settings.fill_uninitialized_memory = True
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
-    torch.utils.deterministic.fill_uninitialized_memory = before
+    settings.fill_uninitialized_memory = before
