@@ -12,6 +12,7 @@ WORKERS ?= $(shell nproc 2>/dev/null || echo 2)
 RUN ?= runs/$(basename $(notdir $(RECIPE)))
 DOC ?=
 BENCH ?= all
+KERNELS ?=
 PAGES ?=
 
 export RAY_USAGE_STATS_ENABLED := 0
@@ -48,6 +49,13 @@ test: $(READY)  ## Run the tests (a few minutes)
 test-long: $(READY)  ## Run the slow and random tests: kills, 10x input, wide fuzzing (up to an hour)
 	$(PY) -m pytest -q -m long
 
+test-gpu: $(READY)  ## Run the kernels' tests on a CUDA GPU (another Python: PY=python3 READY=)
+	$(PY) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("found no CUDA GPU, which these tests need")'
+	$(PY) -m pytest -q -m "gpu or not long" tests/kernels/tensors
+
+kernel-report: $(READY)  ## Build the kernels for sm_80, sm_90 and sm_100: registers, spills, shared memory (no GPU)
+	$(PY) -m kernels.artefacts
+
 lint: $(READY)  ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -61,6 +69,10 @@ bench: $(READY)  ## Measure side by side with peers and floors: BENCH=all PAGES=
 	$(PY) -m benchmarks $(BENCH) $(foreach folder,$(PAGES),--pages $(folder))
 	$(PY) -m benchmarks results
 
+bench-kernels: $(READY)  ## Time the kernels on a CUDA GPU beside others and the floor: KERNELS="lightning decode" (default all)
+	$(PY) -m benchmarks.kernels $(KERNELS)
+	$(PY) -m benchmarks results
+
 deps-debian-docs:  ## Install the Debian packages that recipes/debian-docs.yaml reads (needs apt and root)
 	apt-get update
 	apt-get install -y --no-install-recommends debian-handbook \
@@ -72,4 +84,5 @@ deps-debian-docs:  ## Install the Debian packages that recipes/debian-docs.yaml 
 clean:  ## Remove runs and caches, not the environment
 	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup corpus check verify report why test test-long lint format bench deps-debian-docs clean
+.PHONY: help setup corpus check verify report why test test-long test-gpu kernel-report lint format bench \
+    bench-kernels deps-debian-docs clean

@@ -50,7 +50,8 @@ def main() -> int:
     if "results" in chosen.names:
         from benchmarks.results import write_results
 
-        write_results(RESULTS, ROOT / "benchmarks" / "RESULTS.md")
+        folder = ROOT / "benchmarks"
+        write_results((RESULTS, folder / "kernels" / "results.jsonl"), folder / "RESULTS.md")
         return 0
     names = list(CASES) if "all" in chosen.names else list(dict.fromkeys(chosen.names))
     if len(names) > 1:

@@ -34,6 +34,18 @@ class Aim:
         return f"{sign} {self.bound:g}{' ×' if self.of == 'ratio' else ''}"
 
 
+_FLA = "flash-linear-attention"
+_BESIDE_FLOOR_AND_PEER = tuple(
+    aim
+    for shape in ("8 × 8K × 64 heads", "1 × 64K × 64 heads")
+    for aim in (
+        Aim("lightning", f"forward, {shape}", "ratio", "<=", 1.2),
+        Aim("lightning", f"forward, {shape}: {_FLA}", "ratio", ">=", 2.5),
+        Aim("lightning", f"backward, {shape}", "ratio", "<=", 1.8),
+        Aim("lightning", f"backward, {shape}: {_FLA}", "ratio", ">=", 3),
+    )
+)
+
 AIMS = (
     Aim("scan", "signals and signatures", "value", ">=", 25),
     Aim(
@@ -58,6 +70,28 @@ AIMS = (
     Aim("memory", "peak PSS of the process tree, the larger set", "ratio", "<=", 1.10),
     Aim("determinism", "different logical roots", "value", "<=", 1),
     Aim("determinism", "builds that lost or doubled a document", "value", "<=", 0),
+    # Kernels on an H200.
+    *_BESIDE_FLOOR_AND_PEER,
+    Aim("lightning", "forward, 1 × 1M × 8 heads", "ratio", "<=", 1.25),
+    Aim("lightning", "forward, 1 × 1M × 8 heads, no decay", "ratio", "<=", 1.6),
+    Aim(
+        "lightning",
+        "forward: time per token and head, the most over the least, from 8K to 1M",
+        "value",
+        "<=",
+        1.05,
+    ),
+    Aim(
+        "lightning",
+        "backward: time per token and head, the most over the least, from 8K to 1M",
+        "value",
+        "<=",
+        1.05,
+    ),
+    Aim("lightning", "memory of forward and backward, 8 × 8K × 64 heads", "ratio", "<=", 1.1),
+    Aim("lightning", "memory of forward and backward, 1 × 1M × 8 heads", "ratio", "<=", 1.1),
+    Aim("lightning", "token mixer, 8 × 8K × 64 heads", "ratio", "<=", 1.5),
+    *(Aim("decode", f"decode-{batch}", "ratio", "<=", 1.2) for batch in (1, 8, 64, 512)),
 )
 
 

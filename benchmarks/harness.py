@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -122,7 +123,12 @@ _COMMIT: list[str] = []
 
 
 def commit() -> str:
-    """The short hash of the commit; with ``+`` when tracked files differ from it."""
+    """The short hash of the commit; with ``+`` when tracked files differ from it.
+
+    On a machine without git or its folder: what ``LEYDEN_COMMIT`` says, else ``uncommitted``.
+    """
+    if not _COMMIT and (shutil.which("git") is None or not (ROOT / ".git").exists()):
+        _COMMIT.append(os.environ.get("LEYDEN_COMMIT", "uncommitted"))
     if not _COMMIT:
 
         def git(*words: str) -> subprocess.CompletedProcess[str]:

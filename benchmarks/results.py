@@ -1,4 +1,4 @@
-"""``RESULTS.md`` from ``results.jsonl``: the latest run of each benchmark, misses included."""
+"""``RESULTS.md`` from the result lines: the latest run of each benchmark, misses included."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from pathlib import Path
 from benchmarks.aims import AIMS, aim_of
 from benchmarks.cases import CASES
 from benchmarks.harness import Line
+from benchmarks.kernels.cases import KERNEL_CASES
 
 MACHINE, INPUT = "machine: ", "input: "
 _HEAD = """# Results
 
-Written by `python -m benchmarks results` from [`results.jsonl`](results.jsonl): the latest run of
-each benchmark. A peer is timed in the same run, turn by turn with us, on the same core; figures are
-medians. *Ratio* is our figure divided by the peer's. How to run: [`README.md`](README.md).
+Written by `python -m benchmarks results` from [`results.jsonl`](results.jsonl) and, for kernels on
+a GPU, [`kernels/results.jsonl`](kernels/results.jsonl): the latest run of each benchmark. A peer is
+timed in the same run, turn by turn with us, on the same core; on a GPU one after the other. Figures
+are medians. *Ratio* is our figure divided by the peer's. How to run: [`README.md`](README.md).
 """
 
 
@@ -53,12 +55,14 @@ def render(lines: Iterable[Line]) -> str:
     runs = latest_runs(lines)
     parts = [_HEAD, _aims(runs)]
     parts += [_section(name, runs[name]) for name in CASES if name in runs]
+    parts += [_kernel_section(name, runs[name]) for name in KERNEL_CASES if name in runs]
     return "\n".join(parts)
 
 
-def write_results(source: Path, target: Path) -> None:
-    """Render ``source`` into ``target``."""
-    target.write_text(render(read_lines(source)), encoding="utf-8")
+def write_results(sources: Iterable[Path], target: Path) -> None:
+    """Render the ``sources`` that exist into ``target``."""
+    lines = [line for source in sources if source.exists() for line in read_lines(source)]
+    target.write_text(render(lines), encoding="utf-8")
 
 
 def _number(value: float) -> str:
@@ -93,19 +97,47 @@ def _aims(runs: dict[str, list[Line]]) -> str:
 
 
 def _section(name: str, lines: list[Line]) -> str:
-    facts = [line for line in lines if line.metric.startswith((MACHINE, INPUT))]
-    rest = [line for line in lines if line not in facts]
+    facts, rest = _facts(lines)
     pages = " --pages FOLDER" if any("real pages" in line.metric for line in facts) else ""
     out = [f"## {name}", "", f"{CASES[name].summary.capitalize()}.", ""]
     out.append(f"Command: `python -m benchmarks {name}{pages}`, commit `{lines[0].commit}`.")
-    for line in facts:
-        prefix, text = line.metric.split(": ", 1)
-        out.append(f"{prefix.capitalize()}: {text}, {_number(line.value)} {line.unit}.")
+    out += _stated(facts)
     out += ["", "| metric | value | cores | ratio | to | aim |", "|---|---:|---:|---:|---|---|"]
     for line in rest:
-        ratio = "" if line.ratio is None else f"{_number(line.ratio)} ×"
         out.append(
-            f"| {line.metric} | {_number(line.value)} {line.unit} | {line.cores} | {ratio} "
+            f"| {line.metric} | {_number(line.value)} {line.unit} | {line.cores} | {_ratio(line)} "
             f"| {line.peer or ''} | {_verdict(line)} |"
         )
     return "\n".join(out) + "\n"
+
+
+def _kernel_section(name: str, lines: list[Line]) -> str:
+    facts, rest = _facts(lines)
+    summary = KERNEL_CASES[name].summary
+    out = [f"## {name}", "", f"{summary[0].upper()}{summary[1:]}.", ""]
+    out.append(f"Command: `python -m benchmarks.kernels {name}`, commit `{lines[0].commit}`.")
+    out += _stated(facts)
+    if name == "lightning":
+        out += ["", "![Time per token and head over length](kernels/time-per-token.svg)"]
+    out += ["", "| metric | value | ratio | to | aim |", "|---|---:|---:|---|---|"]
+    for line in rest:
+        out.append(
+            f"| {line.metric} | {_number(line.value)} {line.unit} | {_ratio(line)} "
+            f"| {line.peer or ''} | {_verdict(line)} |"
+        )
+    return "\n".join(out) + "\n"
+
+
+def _facts(lines: list[Line]) -> tuple[list[Line], list[Line]]:
+    """Lines about the machine and the input, and the results."""
+    facts = [line for line in lines if line.metric.startswith((MACHINE, INPUT))]
+    return facts, [line for line in lines if line not in facts]
+
+
+def _stated(facts: list[Line]) -> list[str]:
+    parts = [(*line.metric.split(": ", 1), f"{_number(line.value)} {line.unit}") for line in facts]
+    return [f"{prefix.capitalize()}: {text}, {amount}." for prefix, text, amount in parts]
+
+
+def _ratio(line: Line) -> str:
+    return "" if line.ratio is None else f"{_number(line.ratio)} ×"

@@ -1,0 +1,1 @@
+"""The tensor kernels on a GPU, beside others and the floor: ``python -m benchmarks.kernels``."""
