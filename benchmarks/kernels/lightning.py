@@ -54,10 +54,7 @@ def _both_ways(
 ) -> tuple[dict[str, Timing], bool]:
     q, k, v = _inputs(shape, sizes.head, device)
     do = torch.randn_like(q)
-    floors = {
-        "forward": _copies(clock, q, FORWARD_TENSORS),
-        "backward": _copies(clock, q, BACKWARD_TENSORS),
-    }
+    one = _copies(clock, q, 1)
     leaves = [x.requires_grad_() for x in (q, k, v)]
     ours = _times(clock, leaves, lambda q, k, v: _attend(q, k, v, slopes), do)
     others: dict[str, dict[str, Timing | str]] = {"forward": {}, "backward": {}}
@@ -82,7 +79,7 @@ def _both_ways(
         table.rows(
             f"{way}, {shape.name}",
             ours[way],
-            floor=floors[way],
+            floor=Timing(one.alone * tensors, one.sustained * tensors),
             peers=others[way],
             moved=tensors * q.nbytes,
             operations=operations,

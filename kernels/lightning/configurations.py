@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from kernels.lightning import carry, hopper, hopper_gradients, pieces_device, portable
+from kernels.lightning.known_spills import Spilled, spilled
 from kernels.triton_support import next_power_of_2
 
 if TYPE_CHECKING:
@@ -17,11 +18,12 @@ if TYPE_CHECKING:
 _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _LONG = 1 << 20
 """Tokens of a sequence that is longer than any tile."""
-_SWEEP_SPILLS, _SWEEP_LOOP_SPILLS = 32, 1
-"""Bytes and accesses of the sweep for Hopper at 128 x 128. Two groups of consumers and a producer
+_NONE = Spilled({}, {})
+_SWEEP_SPILLS = Spilled({90: 32}, {90: 1})
+"""Of the sweep for Hopper at 128 x 128. Two groups of consumers and a producer
 share all registers of a multiprocessor; a few values wait in memory while a ragged tile is cleared,
 and one for the next tile."""
-_GRADIENTS_SPILLS, _GRADIENTS_LOOP_SPILLS = 480, 40
+_GRADIENTS_SPILLS = Spilled({90: 480}, {90: 40})
 """Of the sweep for both dv and dk, which has two products more under way: up to 428 bytes with
 Triton 3.7.1, 464 with 3.6.0."""
 
@@ -110,6 +112,7 @@ def _sweep(
         },
         warps=tile.warps,
         expects_tensor_cores=dtype != torch.float32,
+        spills=spilled("sweep", kind, next_power_of_2(key_size)),
     )
 
 
@@ -166,8 +169,7 @@ def _hopper_sweep(
             **_contiguous(ends, transposed),
         },
         expects_tensor_cores=True,
-        max_spill_bytes=_SWEEP_SPILLS if widest else 0,
-        max_loop_spills=_SWEEP_LOOP_SPILLS if widest else 0,
+        spills=_SWEEP_SPILLS if widest else _NONE,
         capabilities=(90,),
     )
 
@@ -194,8 +196,7 @@ def _hopper_gradients(packed: bool, ends: _Ends) -> Configuration:
             **_contiguous(ends, transposed=False),
         },
         expects_tensor_cores=True,
-        max_spill_bytes=_GRADIENTS_SPILLS,
-        max_loop_spills=_GRADIENTS_LOOP_SPILLS,
+        spills=_GRADIENTS_SPILLS,
         capabilities=(90,),
     )
 
@@ -243,6 +244,7 @@ def _carry() -> Iterator[Configuration]:
             },
             warps=8 if columns == 128 else 4,
             expects_tensor_cores=dtype != torch.float32,
+            spills=spilled("own", kind, wide),
         )
     for packed, reverse, ends in product((False, True), (False, True), (_ENDS[0], _ENDS[4])):
         name = f"lightning-scan-{'reverse' if reverse else 'forward'}{'-packed' if packed else ''}"
@@ -289,8 +291,7 @@ def _configuration(
     *,
     expects_tensor_cores: bool,
     warps: int = 4,
-    max_spill_bytes: int = 0,
-    max_loop_spills: int = 0,
+    spills: Spilled = _NONE,
     capabilities: tuple[int, ...] | None = None,
 ) -> Configuration:
     """``kinds`` of what is not a float32 state, slope or int32; strides are multiples of 16."""
@@ -310,8 +311,8 @@ def _configuration(
         num_warps=warps,
         num_stages=3,
         expects_tensor_cores=expects_tensor_cores,
-        max_spill_bytes=max_spill_bytes,
-        max_loop_spills=max_loop_spills,
+        max_spill_bytes=spills.max_bytes,
+        max_loop_spills=spills.max_in_loops,
         aligned=[a for a in signature if a[-2:] in ("_b", "_t", "_h", "_n", "_k", "_v")],
         capabilities=CAPABILITIES if capabilities is None else capabilities,
     )

@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("triton")
 
-from benchmarks.aims import AIMS  # noqa: E402
-from benchmarks.harness import ROOT, Line  # noqa: E402
-from benchmarks.kernels import decode, shapes  # noqa: E402
-from benchmarks.kernels.__main__ import main  # noqa: E402
-from benchmarks.kernels.cases import KERNEL_CASES  # noqa: E402
-from benchmarks.kernels.clock import Timing  # noqa: E402
-from benchmarks.kernels.plot import draw, points  # noqa: E402
-from benchmarks.kernels.table import Table  # noqa: E402
-from benchmarks.results import read_lines, render  # noqa: E402
+import torch
+
+from benchmarks.aims import AIMS
+from benchmarks.harness import ROOT, Line
+from benchmarks.kernels import decode, shapes
+from benchmarks.kernels.__main__ import main
+from benchmarks.kernels.cases import KERNEL_CASES
+from benchmarks.kernels.clock import Timing
+from benchmarks.kernels.plot import draw, points
+from benchmarks.kernels.table import Table
+from benchmarks.results import read_lines, render
 
 TINY = shapes.Sizes(
     attention=(shapes.Attention(2, 16, 4), shapes.Attention(1, 32, 2)),

@@ -123,12 +123,12 @@ def launched_kernels() -> set[tuple[str, str]]:
     trees = {path: ast.parse(path.read_text()) for path in (ROOT / "kernels").rglob("*.py")}
     defined: dict[str, list[str]] = {}
     for path, tree in trees.items():
-        for node in tree.body:
-            if isinstance(node, ast.FunctionDef) and any(
-                ast.unparse(one) in ("triton.jit", "gluon.jit") for one in node.decorator_list
+        for top in tree.body:
+            if isinstance(top, ast.FunctionDef) and any(
+                ast.unparse(one) in ("triton.jit", "gluon.jit") for one in top.decorator_list
             ):
                 module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-                defined.setdefault(node.name, []).append(module)
+                defined.setdefault(top.name, []).append(module)
     found = set()
     for path, tree in trees.items():
         here = ".".join(path.relative_to(ROOT).with_suffix("").parts)

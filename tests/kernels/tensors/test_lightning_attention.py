@@ -29,7 +29,7 @@ from tests.kernels.tensors.attention_cases import (
 COTANGENTS = ("both", "both", "o", "state")
 
 
-@settings(max_examples=14, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(cases(longest=65, sizes=(16, 32)), st.sampled_from(COTANGENTS))
 def test_equals_the_recurrence(x: Case, of: str) -> None:
     near(outcome(x, of), exact(x, of), x.q.dtype)
@@ -73,7 +73,7 @@ def test_no_rows() -> None:
 def test_the_plain_form_equals_the_kernels(
     dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    x = case([40, 0, 19], H=4, Hk=2, dtype=dtype, scale=0.5)
+    x = case([40, 0, 19], H=2, Hk=1, dtype=dtype, scale=0.5)
     found = outcome(x)
     for module in (api, checks):
         monkeypatch.setattr(module, "runs_triton", lambda _: False)
@@ -110,8 +110,8 @@ def test_a_sequence_in_two_parts() -> None:
 
 
 def test_a_document_has_the_same_bits_alone() -> None:
-    lengths = [70, 0, 129, 64, 91]
-    x = case(lengths, H=2, Hk=1, dtype=torch.bfloat16, scale=0.5)
+    lengths = [70, 0, 129, 64]
+    x = case(lengths, H=2, Hk=1, V=16, dtype=torch.bfloat16, scale=0.5)
     packed = outcome(x)
     do, d_state = random_cotangents(x)
     start = 0
@@ -202,9 +202,8 @@ def _layouts(x: Case) -> dict[str, Case]:
     return {name: x._replace(**changes) for name, changes in moved.items()}
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_tensors_are_read_where_they_lie(dtype: torch.dtype) -> None:
-    x = case(21, B=2, H=2, K=32, V=32, dtype=dtype)
+def test_tensors_are_read_where_they_lie() -> None:
+    x = case(21, B=2, H=2, K=16, V=16, dtype=torch.bfloat16)
     expected = outcome(x)
     for name, moved in _layouts(x).items():
         assert any(not y.is_contiguous() for y in moved[:5] if y is not None), name

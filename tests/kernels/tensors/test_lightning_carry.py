@@ -30,7 +30,7 @@ from tests.kernels.tensors.attention_cases import (
 )
 
 
-@settings(max_examples=7, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(cases(longest=33, sizes=(16, 32)), st.sampled_from([16, 32]))
 def test_cut_equals_the_recurrence(x: Case, segment: int) -> None:
     with cut_every(segment):
@@ -61,7 +61,7 @@ def test_one_cotangent_of_a_cut_sequence(of: str) -> None:
 
 
 def test_a_cut_run_has_the_same_bits_again() -> None:
-    x = case([50, 20], H=2, Hk=1, dtype=torch.bfloat16)
+    x = case([40, 20], H=2, Hk=1, K=16, V=16, dtype=torch.bfloat16)
     with cut_every(32):
         same(outcome(x), outcome(x))
 
@@ -168,11 +168,11 @@ def test_nan_behind_a_cut() -> None:
 
 def test_the_state_of_a_long_sum_without_decay() -> None:
     """Numbers of one sign add up: each cut rounds once, and no rounding leans to one side."""
-    tokens = 2048 if DEVICE.type == "cpu" else 1 << 17
+    tokens = 1024 if DEVICE.type == "cpu" else 1 << 17
     x = case(tokens, H=1, slopes=no_decay(1), initial=False)
     for y in (x.q, x.k, x.v):
         y.abs_()
-    with cut_every(512):
+    with cut_every(256, part=128):
         o, state = lightning_attention(*x[:4], output_final_state=True)
     if DEVICE.type == "cpu":
         wanted, last = recurrence(*x[:4])

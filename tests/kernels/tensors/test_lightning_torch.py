@@ -124,7 +124,11 @@ def test_the_operators_keep_what_they_declare(tokens: Any, final: bool) -> None:
     x = leaves(case(tokens, H=2, Hk=1, V=16))
     with cut_every(16):
         arguments = (*x[:6], x.scale, final)
-        torch.library.opcheck(torch.ops.leyden.lightning_forward.default, arguments)
+        operator = torch.ops.leyden.lightning_forward.default
+        utilities = ("test_schema", "test_autograd_registration", "test_faketensor")
+        torch.library.opcheck(operator, arguments, test_utils=utilities)
+        if not final:  # whole graphs with lengths unknown, which takes seconds
+            torch.library.opcheck(operator, arguments, test_utils="test_aot_dispatch_dynamic")
         plain = moved(x, torch.Tensor.detach)
         o, state, carried = torch.ops.leyden.lightning_forward.default(*plain, final)
         torch.library.opcheck(
@@ -135,10 +139,10 @@ def test_the_operators_keep_what_they_declare(tokens: Any, final: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted", [c for n in range(1, 4) for c in combinations(NAMES, n)], ids="+".join
+    "wanted", [c for n in (1, 3) for c in combinations(NAMES, n)], ids="+".join
 )
 def test_gradients_of_some_inputs(wanted: tuple[str, ...]) -> None:
-    x = case(18, H=1, V=16)
+    x = case(7, H=1, V=16)
     expected = outcome(x)
     some = x._replace(**{n: getattr(x, n).detach().requires_grad_() for n in wanted})
     torch.autograd.backward(attention(*some), random_cotangents(x))
