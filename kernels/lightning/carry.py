@@ -22,7 +22,7 @@ from kernels.lightning.pieces_device import (
     clamp_boundary,
     piece_bounds,
 )
-from kernels.lightning.portable import arithmetic
+from kernels.lightning.portable import arithmetic, split_power
 from kernels.triton_support import cdiv, next_power_of_2
 
 PART = 4096
@@ -79,7 +79,7 @@ def _own(
     b += row * b_b + (head64 // b_group) * b_h
     c += row * c_b + (head64 // c_group) * c_h
     state = tl.zeros([BK, BV], dtype=tl.float32)
-    shrink_whole = (tl.exp2(-C * slope.to(tl.float64)) - 1.0).to(tl.float32)
+    whole_keep, whole_change = split_power(tl.exp2(-C * slope.to(tl.float64)))
     tiles = tl.cdiv(length, C)
     # Tiles run toward the cut; the ragged one is where the walk begins.
     ragged = length - (tiles - 1) * C
@@ -101,8 +101,10 @@ def _own(
         z = tl.load(
             c + t[:, None] * c_t + iv[None, :], mask=valid[:, None] & in_v[None, :], other=0.0
         ).to(tl.float32)
-        shrink = tl.where(size == C, shrink_whole, tl.exp2(-size.to(tl.float32) * slope) - 1.0)
-        state += state * shrink
+        keep, change = split_power(tl.exp2(-size.to(tl.float32) * slope))
+        keep = tl.where(size == C, whole_keep, keep)
+        change = tl.where(size == C, whole_change, change)
+        state = state * keep + state * change
         weighted = (z * weight[:, None]).to(DOT)
         state = tl.dot(tl.trans(y), weighted, state, input_precision=PRECISION)
     at = (part.to(tl.int64) * heads + head64) * (K * V)
@@ -168,7 +170,8 @@ def _scan(
             counts = needed & (distance < reach) & (begin < end)
             added = own + ((piece.to(tl.int64) * parts + part) * heads + head64) * (K * V) + e
             power = tl.exp2(-(end - begin).to(tl.float64) * slope.to(tl.float64))
-            state += state * (power - 1.0).to(tl.float32)
+            keep, change = split_power(power)
+            state = state * keep + state * change
             state += tl.load(added, mask=inside & counts, other=0.0)
     if FINAL:
         written = final + sequence64 * f_n + head64 * f_h

@@ -18,6 +18,17 @@ from kernels.triton_support import cdiv, next_power_of_2
 
 
 @triton.jit
+def split_power(power):
+    """``(keep, change)``, float32, with ``power = keep + change``: x · power = x·keep + x·change.
+
+    A slow decay is ``1 + (power - 1)``: rounded to float32 as one number it would be off to the
+    same side at every tile. A fast one is ``0 + power``: as ``power - 1`` it would lose its digits.
+    """
+    keep = tl.where(power < 0.5, 0.0, 1.0).to(tl.float32)
+    return keep, (power - keep).to(tl.float32)
+
+
+@triton.jit
 def _sweep(
     a, b, c, out, slopes, initial, final, table,
     a_b, a_t, a_h, b_b, b_t, b_h, c_b, c_t, c_h, o_b, o_t, o_h,
@@ -54,8 +65,7 @@ def _sweep(
     # The exponent is masked before exp2: a power that is not wanted may be infinite.
     decay = tl.exp2(-tl.maximum(distance, 0).to(tl.float32) * slope)
     decay = tl.where(distance >= 0, decay * scale, 0.0)
-    # λ^C - 1 and not λ^C: a slow decay rounded to float32 is off to the same side at every tile.
-    shrink_whole = (tl.exp2(-C * slope.to(tl.float64)) - 1.0).to(tl.float32)
+    whole_keep, whole_change = split_power(tl.exp2(-C * slope.to(tl.float64)))
 
     state = tl.zeros([BK, BV], dtype=tl.float32)
     in_state = in_k[:, None] & in_v[None, :]
@@ -101,8 +111,10 @@ def _sweep(
         o = tl.dot(scores.to(DOT), z, o, input_precision=PRECISION)
         tl.store(out + t[:, None] * o_t + iv[None, :], o.to(out.dtype.element_ty), mask=in_c)
         weighted = (z.to(tl.float32) * by_column[:, None]).to(DOT)
-        shrink = tl.where(size == C, shrink_whole, tl.exp2(-size.to(tl.float32) * slope) - 1.0)
-        state += state * shrink
+        keep, change = split_power(tl.exp2(-size.to(tl.float32) * slope))
+        keep = tl.where(size == C, whole_keep, keep)
+        change = tl.where(size == C, whole_change, change)
+        state = state * keep + state * change
         state = tl.dot(tl.trans(y), weighted, state, input_precision=PRECISION)
 
     if FINAL:

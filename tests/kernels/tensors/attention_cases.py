@@ -35,6 +35,14 @@ class Case(NamedTuple):
     boundaries: torch.Tensor | None
     scale: float
 
+    def __repr__(self) -> str:
+        """Short enough to read when a test fails."""
+        ends = None if self.boundaries is None else self.boundaries.tolist()
+        return (
+            f"q {list(self.q.shape)} of {self.q.dtype}, v {list(self.v.shape)}, boundaries {ends}, "
+            f"slopes {self.slopes.tolist()}, scale {self.scale}, initial {self.initial is not None}"
+        )
+
 
 def case(
     tokens: int | Sequence[int] = 33,

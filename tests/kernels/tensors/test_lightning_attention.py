@@ -36,7 +36,7 @@ def test_equals_the_recurrence(x: Case, of: str) -> None:
 
 
 @pytest.mark.long
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(cases(), st.sampled_from(COTANGENTS))
 def test_equals_the_recurrence_widely(x: Case, of: str) -> None:
     near(outcome(x, of), exact(x, of), x.q.dtype)
