@@ -269,6 +269,7 @@ def _carry() -> Iterator[Configuration]:
                 **_contiguous(ends, transposed=False),
             },
             expects_tensor_cores=False,
+            spills=spilled("scan", "fp32", 128),
         )
 
 
