@@ -44,7 +44,7 @@ PRODUCER_REGISTERS = 24
 
 @gluon.jit
 def bounds(piece, table, tokens, segment, per_sequence, PACKED: gl.constexpr):
-    """As ``pieces.piece_bounds``."""
+    """As ``pieces_device.piece_bounds``, in Gluon."""
     if PACKED:
         sequence = gl.load(table + piece * 4)
         start = gl.load(table + piece * 4 + 1)
