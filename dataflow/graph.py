@@ -24,6 +24,9 @@ from quality.language import model_digest
 DEDUP_MEMORY = 128 << 20
 """Bytes that one dedup task sorts at a time."""
 
+ORDER_MEMORY = 32 << 20
+"""Bytes of each of the sorts of ``order`` and ``lookup``; two are under way at once."""
+
 READ_PACKAGES = (
     "charset-normalizer",
     "fastwarc",
@@ -139,6 +142,7 @@ def global_tasks(
             "scan": scans,
             "language": tuple(part.language for part in parts),
         },
+        local={"memory_bytes": ORDER_MEMORY},
     )
     near_recipe = recipe.dedup.near
     inputs: dict[str, tuple[Task, ...]] = {"order": (order,)}
@@ -269,6 +273,7 @@ def pack_tasks(
                 "sample_bytes": recipe.pack.sample_bytes,
             },
             {"settle": settled},
+            local={"text_bytes": kept_bytes[code] // count},
             work_bytes=kept_bytes[code] // count,
         )
         for code, count in enumerate(shards)
@@ -288,6 +293,7 @@ def lookup_task(
             "documents": tuple(part.read for part in parts),
             "index": tuple(shard.tokenize for shard in shards),
         },
+        local={"memory_bytes": ORDER_MEMORY},
         work_bytes=sum(task.work_bytes for task in settled) // 8,
     )
 

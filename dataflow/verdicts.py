@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dataflow.steps.columns import id_array, id_bytes
-from dataflow.steps.order import DROPPED
+from dataflow.ranks import DROPPED, RANKS, ROWS, SPLITS, VERDICTS
+from dataflow.steps.columns import id_array
 from dataflow.tables import DISPOSITIONS
 from dataflow.tasks import StepContext
 
@@ -54,12 +54,11 @@ def load_verdicts(context: StepContext) -> Verdicts:
     """Gather the verdicts on the rows of the task's partition from the global steps' arrays."""
     base, rows = context.params["base"], context.params["rows"]
     order = context.input("order")
-    rank = context.read_arrays(order, "rows")["rank"].to_numpy()[base : base + rows]
+    rank = ROWS.open(context, order).read("rank", base, base + rows)
     ranked = rank != DROPPED
     mine = rank[ranked]
-    ranks = context.read_arrays(order, "ranks")
-    near = context.read_arrays(context.input("near"), "verdicts")
-    splits = context.read_arrays(context.input("split"), "splits")
+    ranks = RANKS.open(context, order)
+    near = VERDICTS.open(context, context.input("near"))
     decided = context.read_arrays(context.input("decide"), "decisions")
 
     def spread(values: np.ndarray, shape: tuple[int, ...] = ()) -> np.ndarray:
@@ -68,19 +67,27 @@ def load_verdicts(context: StepContext) -> Verdicts:
         out[ranked] = values
         return out
 
-    survivor = near["survivor"].to_numpy()[mine]
-    exact = ranks["exact_survivor"].to_numpy()[mine] != mine
+    survivor = near.take("survivor", mine)
+    exact = ranks.take("exact_survivor", mine) != mine
+    gone = survivor != mine
+    clustered = near.take("clustered", mine).astype(bool)
+    # Only these ids are told: the others stay zero.
+    survivor_id = np.zeros((len(mine), 16), np.uint8)
+    survivor_id[gone] = ranks.take("doc_id", survivor[gone])
+    cluster_id = np.zeros((len(mine), 16), np.uint8)
+    first = near.take("cluster", mine[clustered])
+    cluster_id[clustered] = ranks.take("content_id", first)
     return Verdicts(
         rule=decided["rule"].to_numpy(),
         value=decided["value"].to_numpy(),
         threshold=decided["threshold"].to_numpy(),
         exact=spread(exact),
-        near=spread(~exact & (survivor != mine)),
-        jaccard=spread(near["jaccard"].to_numpy()[mine]),
-        survivor=spread(id_bytes(ranks["doc_id"])[survivor], (16,)),
-        clustered=spread(near["clustered"].to_numpy(zero_copy_only=False)[mine]),
-        cluster=spread(id_bytes(ranks["content_id"])[near["cluster"].to_numpy()[mine]], (16,)),
-        split=spread(splits["split"].to_numpy()[mine]),
+        near=spread(~exact & gone),
+        jaccard=spread(near.take("jaccard", mine)),
+        survivor=spread(survivor_id, (16,)),
+        clustered=spread(clustered),
+        cluster=spread(cluster_id, (16,)),
+        split=spread(SPLITS.open(context, context.input("split")).take("split", mine)),
     )
 
 

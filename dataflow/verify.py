@@ -12,6 +12,7 @@ from the tables themselves, per source:
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -260,20 +261,37 @@ def _check_shards(
         output = shard.tokenize.outputs["index"]
         _check_schema(run, output, INDEX, found)
         index = run.table(shard.tokenize, "index")
-        with run.store.stream(shard.pack.outputs["shard"].path) as stream:
-            content = content_rows(stream, shard.name)
-        with run.store.stream(shard.tokenize.outputs["shard"].path) as stream:
-            tokens = token_rows(stream, shard.name)
-        roots["content"].append(rows_root(content))
-        roots["tokens"].append(rows_root(tokens))
-        for column, theirs in (("doc_id", content), ("text_bytes", content), ("tokens", tokens)):
-            if index[column].to_pylist() != theirs[column].to_pylist():
+        for role, rows, record, columns in (
+            ("content", content_rows, shard.pack, ("doc_id", "text_bytes")),
+            ("tokens", token_rows, shard.tokenize, ("tokens",)),
+        ):
+            with run.store.stream(record.outputs["shard"].path) as stream:
+                root, differ = _shard_rows(index, rows(stream, shard.name), columns)
+            roots[role].append(root)
+            for column in differ:
                 found.problems.append(
                     f"{output.path}: column {column} is not what shard {shard.name} holds"
                 )
         index_ids.append(rows_root(index.select(["doc_id"])))
         kept_bytes += int(pc.sum(index["text_bytes"]).as_py() or 0)
     return kept_bytes
+
+
+def _shard_rows(
+    index: pa.Table, tables: Iterable[pa.Table], columns: tuple[str, ...]
+) -> tuple[int, list[str]]:
+    """The root of a shard's rows, and which of ``columns`` differ between index and shard."""
+    roots = []
+    differ: set[str] = set()
+    seen = 0
+    for table in tables:
+        roots.append(rows_root(table))
+        part = index.slice(seen, table.num_rows)
+        seen += table.num_rows
+        differ |= {c for c in columns if part[c].to_pylist() != table[c].to_pylist()}
+    if seen != index.num_rows:
+        differ |= set(columns)
+    return add_roots(roots), [column for column in columns if column in differ]
 
 
 def _check_laws(source: str, counts: _Counts, found: Verification) -> None:

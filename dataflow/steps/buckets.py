@@ -7,16 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from dataflow.steps.order import DROPPED
+from dataflow.ranks import ROWS
 from dataflow.tasks import Step, StepContext
 from dedup import Buckets, sort_band
 
 
 def _runs(context: StepContext, band: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(keys, ranks) of the documents of each partition that take part: signed and first copies."""
-    order = context.input("order")
-    ranks = context.read_arrays(order, "rows")["rank"].to_numpy()
-    exact = context.read_arrays(order, "ranks")["exact_survivor"].to_numpy()
+    by_row = ROWS.open(context, context.input("order"))
     base = 0
     for record in context.inputs("scan"):
         rows = record.stats["rows"]
@@ -24,10 +22,9 @@ def _runs(context: StepContext, band: int) -> Iterator[tuple[np.ndarray, np.ndar
             signed = np.frombuffer(stream.read(rows), np.uint8).astype(bool)
             stream.seek(rows + (-rows % 8) + band * rows * 8)
             keys = np.frombuffer(stream.read(rows * 8), "<u8").astype(np.uint64)
-        rank = ranks[base : base + rows]
+        rank = by_row.read("rank", base, base + rows)
+        chosen = signed & by_row.read("first", base, base + rows).astype(bool)
         base += rows
-        chosen = signed & (rank != DROPPED)
-        chosen[chosen] = exact[rank[chosen]] == rank[chosen]
         yield keys[chosen], rank[chosen]
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from dataflow.exchange import SCHEMA, read_shard
-from dataflow.roots import hex_root, rows_root
-from dataflow.shardroots import content_rows
-from dataflow.shards import shard_order, write_content_shard
+from dataflow.roots import hex_root
+from dataflow.shardroots import content_rows, shard_root
+from dataflow.shards import write_content_shard
 from dataflow.steps.split import NAMES
 from dataflow.tasks import Step, StepContext
+from dataflow.windows import windows_in_order
+
+DESCRIBED = pa.schema([SCHEMA.field(name) for name in SCHEMA.names if name != "text"])
+"""What is known of a document beside its text."""
 
 PLACES = pa.schema(
     [
-        *(SCHEMA.field(name) for name in SCHEMA.names if name != "text"),
+        *DESCRIBED,
         pa.field("member", pa.string()),
         pa.field("text_offset", pa.int64()),
         pa.field("text_bytes", pa.int64()),
@@ -28,34 +33,50 @@ PLACES = pa.schema(
 def run(context: StepContext) -> dict[str, Any]:
     """Write the shard and where its documents lie in it."""
     split, shard = context.params["split"], context.params["shard"]
-    parts = list(read_shard(context.store, list(context.inputs("settle")), split, shard))
-    table = pa.concat_tables(parts) if parts else SCHEMA.empty_table()
-    table = table.take(pa.array(shard_order(table["doc_id"], context.params["seed"])))
-    del parts
+    described: list[pa.Table] = []
     path = f"shards/content/{context.name}.tar"
-    rows = zip(
-        table["doc_id"].to_pylist(),
-        (text.as_py() for text in table["text"]),
-        _metadata(table),
-        strict=True,
-    )
     with context.create("shard", path, kind="content") as sink:
-        places = write_content_shard(
-            sink, rows, context.name, sample_bytes=context.params["sample_bytes"]
+        windows = windows_in_order(
+            read_shard(context.store, list(context.inputs("settle")), split, shard),
+            context.params["seed"],
+            context.local["text_bytes"],
+            context.scratch,
         )
-    columns = {name: table[name] for name in SCHEMA.names if name != "text"}
+        places = write_content_shard(
+            sink,
+            _rows(windows, described),
+            context.name,
+            sample_bytes=context.params["sample_bytes"],
+        )
+    table = pa.concat_tables([DESCRIBED.empty_table(), *described])
+    columns = {name: table[name] for name in DESCRIBED.names}
     for name in ("member", "text_offset", "text_bytes"):
         columns[name] = places[name]
     with context.create_table("places", "work/pack", PLACES, kind="work", temporary=True) as out:
         out.write(pa.table(columns, schema=PLACES))
     with context.store.stream(path) as stream:
-        root = rows_root(content_rows(stream, context.name))
+        root = shard_root(content_rows(stream, context.name))
     return {
         "split": NAMES[split],
         "rows": table.num_rows,
         "text_bytes": int(np.asarray(places["text_bytes"]).sum()),
         "root": hex_root(root),
     }
+
+
+def _rows(
+    windows: Iterator[pa.Table], described: list[pa.Table]
+) -> Iterator[tuple[bytes, bytes, dict[str, Any]]]:
+    """Ids, texts and metadata; the columns beside the text of each window go to ``described``."""
+    for table in windows:
+        described.append(table.select(DESCRIBED.names))
+        yield from zip(
+            table["doc_id"].to_pylist(),
+            (text.as_py() for text in table["text"]),
+            _metadata(table),
+            strict=True,
+        )
+        del table  # or it would be held while the next one is read
 
 
 def _metadata(table: pa.Table) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from dataflow.ranks import ROWS
 from dataflow.steps.columns import text_buffers
-from dataflow.steps.order import DROPPED
 from dataflow.tasks import Step, StepContext
 from dedup import write_shingles
 from kernels.text import word_hashes
@@ -18,10 +18,12 @@ from kernels.text import word_hashes
 def _batches(context: StepContext) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """(ranks, word hashes, offsets) of the candidates of each row group."""
     base, rows = context.params["base"], context.params["rows"]
-    ranks = context.read_arrays(context.input("order"), "rows")["rank"].to_numpy()
-    ranks = ranks[base : base + rows]
+    ranks = ROWS.open(context, context.input("order")).read("rank", base, base + rows)
     candidates = context.read_arrays(context.input("candidates"), "candidates")["rank"].to_numpy()
-    chosen = (ranks != DROPPED) & np.isin(ranks, candidates, assume_unique=False)
+    # Candidates are sorted and many: they are searched where they lie. None is ``DROPPED``.
+    places = np.searchsorted(candidates, ranks)
+    chosen = places < len(candidates)
+    chosen[chosen] = candidates[places[chosen]] == ranks[chosen]
     position = 0
     for table in context.read_groups(context.input("documents"), "documents", ["text"]):
         mine = chosen[position : position + table.num_rows]

@@ -12,9 +12,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from dataflow.steps.columns import id_bytes, id_words
+from dataflow.arrays import windows
+from dataflow.parquet import read_table
+from dataflow.ranks import RANKS, SPLITS, VERDICTS
+from dataflow.steps.columns import id_array, id_bytes, id_words
 from dataflow.store import Store
 from dataflow.tasks import Step, StepContext
 
@@ -31,75 +33,93 @@ def _mix64(values: np.ndarray) -> np.ndarray:
     return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
-def assign(
-    content_id: pa.Array,
-    cluster: np.ndarray,
-    fraction: float,
-    seed: int,
-    remembered: np.ndarray | None = None,
-) -> np.ndarray:
-    """The split code of each document, ``uint8[n]``.
-
-    Parameters
-    ----------
-    content_id : binary(16)[n]
-    cluster : uint32[n], the first member of the cluster that each document belongs to
-    fraction : share of clusters to hold out, in [0, 1]
-    seed : any integer
-    remembered : int8[n], -1 for documents an earlier run did not know, else their code there
-    """
+def own_side(content_id: Any, fraction: float, seed: int) -> np.ndarray:
+    """The split code, ``uint8[n]``, that each document (``content_id`` binary(16)[n]) would have
+    if it were alone."""
     high, low = id_words(content_id)
     salt = _mix64(np.asarray([seed & (2**64 - 1)], np.uint64))
     hashed = _mix64(_mix64(high ^ salt) ^ low)
     # The top 53 bits: a float64 holds them exactly, so the comparison is exact.
-    own = (hashed >> np.uint64(11)).astype(np.float64) < fraction * 2.0**53
-    codes = np.zeros(len(cluster), np.uint8)
-    np.maximum.at(codes, cluster, own.astype(np.uint8))
-    if remembered is not None:
-        known = remembered >= 0
-        before = np.full(len(cluster), -1, np.int8)
-        np.maximum.at(before, cluster[known], remembered[known])
-        codes = np.where(before >= 0, before, codes).astype(np.uint8)
-    spread: np.ndarray = codes[cluster]
-    return spread
+    held_out = (hashed >> np.uint64(11)).astype(np.float64) < fraction * 2.0**53
+    return held_out.astype(np.uint8)
 
 
-def _remember(uri: str, paths: list[str], content_id: pa.Array) -> np.ndarray:
-    """What an earlier run's index says of these texts: -1 nothing, else the code."""
-    import pyarrow.parquet as pq
+class Sides:
+    """The sides of clusters, from those of their members; one or two bytes a document.
 
-    store = Store(uri)
-    known: dict[bytes, int] = {}
-    for path in paths:
-        with store.open(path) as stream:
-            table = pq.ParquetFile(stream).read(columns=["content_id", "split"], use_threads=False)
-        for row, name in zip(
-            id_bytes(table["content_id"]), table["split"].to_pylist(), strict=True
-        ):
-            code = NAMES.index(name)
-            known[row.tobytes()] = max(code, known.get(row.tobytes(), 0))
-    rows = id_bytes(content_id)
-    return np.asarray([known.get(row.tobytes(), -1) for row in rows], np.int8)
+    Parameters
+    ----------
+    n : documents
+    remembers : some may be known from an earlier run
+    """
+
+    def __init__(self, n: int, *, remembers: bool) -> None:
+        self._codes = np.zeros(n, np.uint8)
+        self._before = np.full(n, -1, np.int8) if remembers else None
+
+    def add(self, cluster: np.ndarray, own: np.ndarray, remembered: np.ndarray | None) -> None:
+        """Take members: their clusters' first members (uint32), their own sides, and what an
+        earlier run says of them (int8: -1 nothing, else the code)."""
+        np.maximum.at(self._codes, cluster, own)
+        if self._before is not None and remembered is not None:
+            known = remembered >= 0
+            np.maximum.at(self._before, cluster[known], remembered[known])
+
+    def of(self, cluster: np.ndarray) -> np.ndarray:
+        """The side of each of some clusters, ``uint8``, when all members were added."""
+        codes: np.ndarray = self._codes[cluster]
+        if self._before is not None:
+            before = self._before[cluster]
+            codes = np.where(before >= 0, before, codes).astype(np.uint8)
+        return codes
+
+
+class _Memory:
+    """What an earlier run's index says of texts."""
+
+    def __init__(self, uri: str, paths: list[str]) -> None:
+        store = Store(uri)
+        self._known: dict[bytes, int] = {}
+        for path in paths:
+            table = read_table(store, path, ["content_id", "split"])
+            for row, name in zip(
+                id_bytes(table["content_id"]), table["split"].to_pylist(), strict=True
+            ):
+                key = row.tobytes()
+                self._known[key] = max(NAMES.index(name), self._known.get(key, 0))
+
+    def of(self, content_id: np.ndarray) -> np.ndarray:
+        """-1 nothing, else the code; int8[n] for ``uint8[n, 16]``."""
+        return np.asarray([self._known.get(row.tobytes(), -1) for row in content_id], np.int8)
 
 
 def run(context: StepContext) -> dict[str, Any]:
-    """Write the split code of every rank."""
-    ranks = context.read_arrays(context.input("order"), "ranks")
-    verdicts = context.read_arrays(context.input("near"), "verdicts")
-    content, cluster = ranks["content_id"], verdicts["cluster"].to_numpy()
-    remembered = None
+    """Write ``SPLITS``."""
+    ranks = RANKS.open(context, context.input("order"))
+    verdicts = VERDICTS.open(context, context.input("near"))
+    memory = None
     if context.params["previous"]:
         previous = context.local["previous"]
-        remembered = _remember(previous["uri"], previous["index"], content)
-    codes = assign(content, cluster, context.params["held_out"], context.params["seed"], remembered)
-    context.write_arrays("splits", {"split": codes})
-    own = np.arange(len(cluster), dtype=np.uint32)
-    kept = verdicts["survivor"].to_numpy() == own
-    length = ranks["text_bytes"].to_numpy()
-    return {
-        "kept": [int((kept & (codes == code)).sum()) for code in (TRAIN, HELD_OUT)],
-        "kept_bytes": [int(length[kept & (codes == code)].sum()) for code in (TRAIN, HELD_OUT)],
-    }
+        memory = _Memory(previous["uri"], previous["index"])
+    n = len(ranks)
+    sides = Sides(n, remembers=memory is not None)
+    for start, stop in windows(n):
+        content = ranks.read("content_id", start, stop)
+        own = own_side(id_array(content), context.params["held_out"], context.params["seed"])
+        remembered = memory.of(content) if memory else None
+        sides.add(verdicts.read("cluster", start, stop), own, remembered)
+    kept, kept_bytes = np.zeros(len(NAMES), np.int64), np.zeros(len(NAMES), np.int64)
+    with SPLITS.create(context) as out:
+        for start, stop in windows(n):
+            codes = sides.of(verdicts.read("cluster", start, stop))
+            out.add(split=codes)
+            stays = verdicts.read("survivor", start, stop) == np.arange(start, stop)
+            length = ranks.read("text_bytes", start, stop)
+            for code in (TRAIN, HELD_OUT):
+                mine = stays & (codes == code)
+                kept[code] += int(mine.sum())
+                kept_bytes[code] += int(length[mine].sum())
+    return {"kept": kept.tolist(), "kept_bytes": kept_bytes.tolist()}
 
 
 STEP = Step("split", run)

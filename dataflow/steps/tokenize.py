@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dataflow.roots import hex_root, rows_root
-from dataflow.shardroots import token_rows
+from dataflow.roots import hex_root
+from dataflow.shardroots import shard_root, token_rows
 from dataflow.shards import index_table, write_token_shard
 from dataflow.steps.tokenizer import open_tokenizer
 from dataflow.tables import INDEX
@@ -36,7 +36,7 @@ def run(context: StepContext) -> dict[str, Any]:
     with context.create_table("index", "index", INDEX, kind="index") as out:
         out.write(index)
     with context.store.stream(path) as stream:
-        root = rows_root(token_rows(stream, context.name))
+        root = shard_root(token_rows(stream, context.name))
     return {
         "rows": index.num_rows,
         "text_bytes": int(np.asarray(index["text_bytes"]).sum()),

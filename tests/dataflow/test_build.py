@@ -14,12 +14,14 @@ import orjson
 import pytest
 import webdataset
 
+from dataflow import arrays, external, graph, shardroots, windows
 from dataflow.__main__ import main
 from dataflow.build import build
 from dataflow.journal import Journal
 from dataflow.locks import BuildError
 from dataflow.retokenize import retokenize
 from dataflow.run import Run, RunError
+from dataflow.steps import order
 from dataflow.store import Store
 from dataflow.tokenizer import Tokenizer, train
 from dataflow.verify import verify
@@ -163,6 +165,24 @@ def test_building_again_runs_nothing(run: Run, corpus: Path) -> None:
     again = build(write_recipe(corpus), run.store.uri, show=False)
     assert again.executed == 0
     assert again.header == run.header
+
+
+def test_roots_do_not_depend_on_memory(
+    corpus: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every sort spills runs, every walk takes many windows, every shard is cut into several."""
+    monkeypatch.setattr(graph, "ORDER_MEMORY", 1)
+    monkeypatch.setattr(graph, "DEDUP_MEMORY", 1)
+    monkeypatch.setattr(arrays, "WINDOW_BYTES", 4096)
+    monkeypatch.setattr(arrays, "WINDOW_ROWS", 16)
+    monkeypatch.setattr(order, "WINDOW_ROWS", 16)
+    monkeypatch.setattr(windows, "WINDOW_BYTES", 1000)
+    monkeypatch.setattr(shardroots, "BATCH_ROWS", 3)
+    monkeypatch.setattr(external, "LEAST_RUN", 8)
+    made = build(write_recipe(corpus), str(tmp_path / "run"), show=False)
+    assert made.header["logical_root"] == run.header["logical_root"]
+    assert made.header["file_root"] == run.header["file_root"]
+    assert verify(Run.load(Store(str(tmp_path / "run")))).problems == []
 
 
 def test_roots_depend_on_neither_folder_nor_partitions(

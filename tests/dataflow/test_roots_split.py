@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from dataflow.roots import add_roots, encode_value, rows_root
 from dataflow.steps.columns import id_array
-from dataflow.steps.order import _exact_survivors
-from dataflow.steps.split import HELD_OUT, assign
+from dataflow.steps.order import exact_copies
+from dataflow.steps.split import HELD_OUT, Sides, own_side
 
 cells = st.one_of(
     st.none(),
@@ -46,6 +46,23 @@ def test_encodings_of_different_rows_differ(left: list[object], right: list[obje
 
     # repr tells 1 from True and 0.0 from -0.0, as the encoding does.
     assert (encode(left) == encode(right)) == (repr(left) == repr(right))
+
+
+def assign(
+    content_id: pa.Array,
+    cluster: np.ndarray,
+    fraction: float,
+    seed: int,
+    remembered: np.ndarray | None = None,
+    window: int = 7,
+) -> np.ndarray:
+    """The codes of all documents, as the step finds them: a window of them at a time."""
+    sides = Sides(len(cluster), remembers=remembered is not None)
+    for at in range(0, len(cluster), window):
+        cut = slice(at, at + window)
+        own = own_side(content_id[cut], fraction, seed)
+        sides.add(cluster[cut], own, None if remembered is None else remembered[cut])
+    return sides.of(cluster)
 
 
 def _ids(seed: int, n: int) -> np.ndarray:
@@ -87,9 +104,18 @@ def test_memory_of_an_earlier_run_wins_and_held_out_wins_in_it() -> None:
     assert codes.tolist() == [1, 1, 0, 1]
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=50))
-def test_exact_survivor_is_the_first_with_the_content(content: list[tuple[int, int]]) -> None:
-    high = np.asarray([c[0] for c in content], np.uint64)
-    low = np.asarray([c[1] for c in content], np.uint64)
-    expected = [content.index(c) for c in content]
-    assert _exact_survivors(high, low).tolist() == expected
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=50),
+    st.lists(st.integers(0, 50), max_size=4),
+)
+def test_exact_survivor_is_the_first_with_the_content(
+    content: list[tuple[int, int]], cuts: list[int]
+) -> None:
+    kind = [("high", "u8"), ("low", "u8"), ("rank", "u4")]
+    records = np.sort(np.asarray([(*c, i) for i, c in enumerate(content)], kind))
+    survivors = list(range(len(content)))
+    for copies in exact_copies(np.split(records, sorted(cuts))):
+        for rank, survivor in copies.tolist():
+            assert survivors[rank] == rank
+            survivors[rank] = survivor
+    assert survivors == [content.index(c) for c in content]
