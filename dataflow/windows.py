@@ -19,6 +19,8 @@ from dataflow.shards import order_key, shard_order
 
 WINDOW_BYTES = 8 << 20
 """Text that is sorted at a time, about."""
+MOST_WINDOWS = 256
+"""Each has an open file while documents are dealt out. Windows of larger shards are larger."""
 
 
 def windows_in_order(
@@ -34,7 +36,15 @@ def windows_in_order(
         not their order.
     scratch : a folder for temporary files, which are gone when the last window was taken
     """
-    count = max(1, -(-expected_bytes // WINDOW_BYTES))
+    count = min(max(1, -(-expected_bytes // WINDOW_BYTES)), MOST_WINDOWS)
+    for path in _deal(tables, seed, count, scratch):
+        # Nothing here keeps a window while the next one is read.
+        yield _sorted(path, seed)
+        path.unlink()
+
+
+def _deal(tables: Iterable[pa.Table], seed: int, count: int, scratch: Path) -> list[Path]:
+    """Deal the rows out to the files of ``count`` windows; returns those with rows, in order."""
     files: dict[int, Path] = {}
     with ExitStack() as stack:
         writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
@@ -47,10 +57,7 @@ def windows_in_order(
                     sink = stack.enter_context(pa.OSFile(str(files[number]), "wb"))
                     writers[number] = stack.enter_context(pa.ipc.new_stream(sink, table.schema))
                 writers[number].write_table(part)
-    for number in sorted(files):
-        # Nothing here keeps a window while the next one is read.
-        yield _sorted(files[number], seed)
-        files[number].unlink()
+    return [files[number] for number in sorted(files)]
 
 
 def _sorted(path: Path, seed: int) -> pa.Table:

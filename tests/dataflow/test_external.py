@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dataflow.external import LEAST_RUN, sorted_records
+from dataflow.external import LEAST_RUN, _spill, sorted_records
 
 KIND = np.dtype([("score", "f8"), ("high", "u8"), ("row", "i8"), ("payload", "u1")])
 FIELDS = ["score", "high", "row"]
@@ -47,6 +47,20 @@ def test_neither_memory_nor_cuts_change_the_order(
     capacity = max(LEAST_RUN, memory // (2 * KIND.itemsize + 24))
     assert max(map(len, found), default=0) <= capacity + -(-count // capacity)
     assert not list(scratch.iterdir())
+
+
+def test_runs_that_follow_each_other_are_each_read_in_one_piece(tmp_path: Path) -> None:
+    records = _records(50 * LEAST_RUN, 3)
+    records["score"] = np.arange(len(records))
+    for ordered in (records, records[::-1]):
+        found = list(sorted_records([ordered], FIELDS, tmp_path, "test", 1))
+        assert np.array_equal(np.concatenate(found), records)
+        assert len(found) <= 2 * 50
+
+
+def test_a_full_disk_says_where_and_what_to_do() -> None:
+    with pytest.raises(OSError, match=r"No space left.*spilling [\d,]+ bytes.*TMPDIR.*/dev/full"):
+        _spill(_records(100_000, 0), Path("/dev/full"))
 
 
 def test_a_sort_that_fits_writes_nothing(tmp_path: Path) -> None:
