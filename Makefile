@@ -13,7 +13,11 @@ RUN ?= runs/$(basename $(notdir $(RECIPE)))
 DOC ?=
 BENCH ?= all
 KERNELS ?=
+GPU_WORKERS ?= 8
 PAGES ?=
+
+# Each launch compiles for seconds at first use: several processes, where pytest-xdist is installed.
+GPU_SPREAD = $(shell $(PY) -c 'import importlib.util as i; i.find_spec("xdist") and print("-n $(GPU_WORKERS) --dist loadgroup")')
 
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -49,9 +53,9 @@ test: $(READY)  ## Run the tests (a few minutes)
 test-long: $(READY)  ## Run the slow and random tests: kills, 10x input, wide fuzzing (up to an hour)
 	$(PY) -m pytest -q -m long
 
-test-gpu: $(READY)  ## Run the kernels' tests on a CUDA GPU (another Python: PY=python3 READY=)
+test-gpu: $(READY)  ## Run the kernels' tests on a CUDA GPU: GPU_WORKERS=8 (another Python: PY=python3 READY=)
 	$(PY) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("found no CUDA GPU, which these tests need")'
-	$(PY) -m pytest -q -m "gpu or not long" tests/kernels/tensors
+	$(PY) -m pytest -q -m "gpu or not long" $(GPU_SPREAD) tests/kernels/tensors
 
 kernel-report: $(READY)  ## Build the kernels for sm_80, sm_90 and sm_100: registers, spills, shared memory (no GPU)
 	$(PY) -m kernels.artefacts

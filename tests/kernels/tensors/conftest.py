@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,8 +23,12 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests marked ``gpu`` need one."""
+    """Tests marked ``gpu`` need one. On one, what compiles for longest starts first.
+
+    Those are the tests that draw many shapes: left to the end, they would run alone.
+    """
     if HAS_GPU:
+        items.sort(key=lambda item: not hasattr(getattr(item, "obj", None), "hypothesis"))
         return
     skip = pytest.mark.skip(reason="needs a CUDA GPU: make test-gpu")
     for item in items:
@@ -37,9 +42,23 @@ def device() -> torch.device:
     return torch.device("cuda" if HAS_GPU else "cpu")
 
 
+@pytest.fixture(params=["triton", "plain"])
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both forms of every operator: the kernels, and the plain torch that runs without them."""
+    if request.param == "plain":
+        for name, module in list(sys.modules.items()):
+            if name.startswith("kernels.") and hasattr(module, "runs_triton"):
+                monkeypatch.setattr(module, "runs_triton", lambda _: False)
+    return str(request.param)
+
+
 @pytest.fixture(autouse=True)
-def poisoned() -> Iterator[None]:
-    """Fill fresh memory with NaN, so that what a kernel does not write shows."""
+def poisoned(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fill fresh memory with NaN, so that what a kernel does not write shows.
+
+    Tests that need much memory of a GPU, those of the group ``large``, give it back at the end:
+    other processes may run tests beside them.
+    """
     settings: Any = torch.utils.deterministic
     before = settings.fill_uninitialized_memory
     settings.fill_uninitialized_memory = True
@@ -47,3 +66,6 @@ def poisoned() -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
     settings.fill_uninitialized_memory = before
+    group = request.node.get_closest_marker("xdist_group")
+    if HAS_GPU and group is not None and "large" in group.args:
+        torch.cuda.empty_cache()

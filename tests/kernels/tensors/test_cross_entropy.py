@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.cross_entropy import cross_entropy, linear_cross_entropy, reference, rows
+from kernels.cross_entropy import cross_entropy, linear_cross_entropy, reference
 from tests.kernels.tensors.heads import EVERYTHING, SMALL, close, doubled, gradients, problem
 from tests.kernels.tensors.numerics import TOLERANCE, rel_rms
 
@@ -18,14 +18,6 @@ from tests.kernels.tensors.numerics import TOLERANCE, rel_rms
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton.runtime.interpreter")
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
-
-
-@pytest.fixture(params=["kernels", "plain"])
-def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The Triton form, and the plain torch form that CPUs run."""
-    if request.param == "plain":
-        monkeypatch.setattr(rows, "runs_triton", lambda _: False)
-    return str(request.param)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import subprocess
 import sys
 from datetime import timedelta
@@ -21,6 +20,7 @@ from kernels.cross_entropy import cross_entropy, linear, linear_cross_entropy, o
 from kernels.cross_entropy.losses import Terms
 from kernels.cross_entropy.parallel import Shard, combined
 from tests.kernels.tensors.heads import EVERYTHING, SMALL, close, doubled, gradients, problem
+from tests.kernels.tensors.process_group import run_ranks
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton.runtime.interpreter")
 
@@ -174,13 +174,13 @@ def test_vocabulary_in_pieces(device: torch.device) -> None:
     assert torch.allclose(double[0] - whole[0], torch.full((7,), math.log(2.0), device=device))
 
 
-def _rank(rank: int, folder: str) -> None:
+def _rank(rank: int, ranks: int, folder: str) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo",
         f"file://{folder}/meet",
         rank=rank,
-        world_size=2,
+        world_size=ranks,
         timeout=timedelta(seconds=100),
     )
     group = dist.group.WORLD
@@ -222,16 +222,10 @@ def _rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.xdist_group("gloo")
 def test_two_ranks(tmp_path: Path) -> None:
     """Losses and *gradients* of two gloo ranks are those of one; each loss is whole."""
-    other = multiprocessing.get_context("spawn").Process(target=_rank, args=(1, str(tmp_path)))
-    other.start()
-    try:
-        _rank(0, str(tmp_path))
-        other.join(timeout=100)
-        assert other.exitcode == 0
-    finally:
-        other.kill()
+    run_ranks(2, _rank, str(tmp_path))
     *inputs, targets = problem(14, 16, 150, torch.float32, torch.device("cpu"))
     hidden, weight = doubled(*inputs)
     first, second = (torch.load(tmp_path / f"{r}.pt") for r in range(2))
@@ -261,6 +255,7 @@ def test_two_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("large")
 @pytest.mark.parametrize("reduction", ["none", "sum"])
 def test_large_vocabulary(reduction: Any) -> None:
     """8192 tokens, H = 2048, the vocabulary of MiniMax-01, within the stated memory."""
@@ -295,6 +290,7 @@ def test_large_vocabulary(reduction: Any) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("large")
 @pytest.mark.parametrize("reduction", ["none", "sum"])
 def test_memory_does_not_grow_with_tokens(reduction: Any) -> None:
     """65,536 tokens, whose fp32 logits would be 52 GB."""
@@ -309,6 +305,7 @@ def test_memory_does_not_grow_with_tokens(reduction: Any) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("large")
 def test_offsets_beyond_32_bits() -> None:
     """16,384 × 200,064 logits: rows start beyond 2^31 elements."""
     logits = torch.zeros(16_384, 200_064, dtype=torch.bfloat16, device="cuda").requires_grad_()

@@ -25,7 +25,7 @@ from tests.kernels.tensors.attention_cases import (
 )
 from tests.kernels.tensors.numerics import TOLERANCE, rel_rms
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.xdist_group("large")]
 
 SLOWEST_AND_FASTEST = torch.tensor([3.9e-3 * 0.0127, 0.92])
 MILLION = 1 << 20
@@ -60,7 +60,8 @@ def test_head_sizes(K: int, V: int, dtype: torch.dtype) -> None:
 def test_layers_of_the_model(dtype: torch.dtype) -> None:
     """All 64 heads of the first, a middle and the last layer of eighty."""
     for layer in (0, 40, 78, 79):
-        x = case(6000, H=64, K=128, V=128, slopes=alibi_slopes(64, layer, 80), dtype=dtype)
+        slopes = alibi_slopes(64, layer, 80)
+        x = case(6000, H=64, K=128, V=128, slopes=slopes, dtype=dtype, activation="silu")
         near(outcome(x), exact(x, form=chunked), dtype)
 
 
@@ -79,7 +80,7 @@ def test_a_thousand_documents(dtype: torch.dtype) -> None:
     lengths = torch.randint(0, 300, (1000,), generator=generator)
     lengths[::37] = 0
     lengths[500] = 20_000
-    x = case(lengths.tolist(), H=4, Hk=2, K=64, V=128, dtype=dtype)
+    x = case(lengths.tolist(), H=4, Hk=2, K=64, V=128, dtype=dtype, activation="silu")
     found = outcome(x)
     near(found, exact(x, form=chunked), dtype)
     same(outcome(x), found)

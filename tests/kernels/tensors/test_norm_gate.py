@@ -10,44 +10,12 @@ import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from torch.multiprocessing.spawn import spawn
 from torch.utils.checkpoint import checkpoint
 
 from kernels.norm_gate import norm_gate, reference
 from kernels.norms import passes, tiles
-from tests.kernels.tensors.numerics import TOLERANCE, rel_rms
-
-DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@pytest.fixture(params=["triton", "plain"])
-def each_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both forms of every operator: the kernels, and the plain torch that runs without them."""
-    if request.param == "plain":
-        monkeypatch.setattr(passes, "runs_triton", lambda _: False)
-    return str(request.param)
-
-
-def leaf(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    """Normal numbers that want a gradient."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator).to(DEVICE, dtype).requires_grad_()
-
-
-def doubled(tensor: Tensor) -> Tensor:
-    """The same numbers as a float64 leaf."""
-    return tensor.detach().double().requires_grad_()
-
-
-def assert_near(
-    found: list[Tensor], expected: list[Tensor], tolerance: float | None = None
-) -> None:
-    """Each tensor to the tolerance of its own dtype, unless one is given."""
-    for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-        assert ours.shape == theirs.shape
-        error = rel_rms(ours.detach(), theirs.detach())
-        assert error <= (tolerance or TOLERANCE[ours.dtype]), f"tensor {i}"
+from tests.kernels.tensors.leaves import DEVICE, DTYPES, assert_near, doubled, leaf
+from tests.kernels.tensors.process_group import run_ranks
 
 
 def exact(
@@ -98,7 +66,7 @@ def test_any_shape_layout_and_dtype(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_programs_that_walk_several_tiles(each_form: str, dtype: torch.dtype) -> None:
+def test_programs_that_walk_several_tiles(form: str, dtype: torch.dtype) -> None:
     tile = tiles.whole_rows(64)
     tokens = 20 * tile.rows + 3
     assert tokens // tile.rows > tiles.programs(tokens // tile.rows, 1, tile.warps, 2)
@@ -106,20 +74,20 @@ def test_programs_that_walk_several_tiles(each_form: str, dtype: torch.dtype) ->
     against_equation(o, gate, leaf(64, dtype=dtype, seed=3))
 
 
-def test_rows_too_wide_for_registers(each_form: str) -> None:
+def test_rows_too_wide_for_registers(form: str) -> None:
     width = tiles.WIDEST_FORWARD + 128
     o, gate = leaf(1, width // 128, 128, seed=1), leaf(1, width, seed=2)
     against_equation(o, gate, leaf(width, seed=3))
 
 
-def test_gate_of_another_dtype_and_of_large_logits(each_form: str) -> None:
+def test_gate_of_another_dtype_and_of_large_logits(form: str) -> None:
     gate = (100 * leaf(6, 64, seed=2).detach()).requires_grad_()
     gate.data[0, :3] = torch.tensor([float("inf"), -float("inf"), 1e30], device=DEVICE)
     o, weight = leaf(6, 64, dtype=torch.bfloat16, seed=1), leaf(64, seed=3)
     against_equation(o, gate, weight)
 
 
-def test_nan_stays_in_its_token(each_form: str) -> None:
+def test_nan_stays_in_its_token(form: str) -> None:
     o, gate, weight = leaf(5, 64).detach(), leaf(5, 64, seed=1).detach(), leaf(64, seed=2)
     o[1, 3], gate[3, 0] = float("nan"), float("nan")
     y = norm_gate(o, gate, weight)
@@ -130,7 +98,7 @@ def test_nan_stays_in_its_token(each_form: str) -> None:
     assert dweight.isnan().all()
 
 
-def test_runs_are_bitwise_equal(each_form: str) -> None:
+def test_runs_are_bitwise_equal(form: str) -> None:
     o, gate, weight = leaf(300, 64), leaf(300, 64, seed=1), leaf(64, seed=2)
     dy = leaf(300, 64, seed=3).detach()
     runs = [torch.autograd.grad(norm_gate(o, gate, weight), [o, gate, weight], dy) for _ in "abc"]
@@ -144,7 +112,7 @@ def parts(tensor: Tensor, ranks: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_simulated_ranks(each_form: str, dtype: torch.dtype) -> None:
+def test_simulated_ranks(form: str, dtype: torch.dtype) -> None:
     """The passes that the operator makes with a group, with the sums over ranks made here."""
     ranks, width = 4, 160
     o, gate, dy = (leaf(7, width, dtype=dtype, seed=s).detach() for s in (1, 2, 3))
@@ -195,12 +163,13 @@ def _rank(rank: int, ranks: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.xdist_group("gloo")
 def test_group_of_processes(tmp_path: Path) -> None:
-    spawn(_rank, (2, str(tmp_path)), nprocs=2)  # type: ignore[no-untyped-call]
+    run_ranks(2, _rank, str(tmp_path))
     assert all(torch.load(tmp_path / f"{rank}.pt")[0].isfinite().all() for rank in (0, 1))
 
 
-def test_given_sums_are_taken_at_their_word(each_form: str) -> None:
+def test_given_sums_are_taken_at_their_word(form: str) -> None:
     o, gate, weight = leaf(5, 32), leaf(5, 32, seed=1), leaf(32, seed=2)
     sums = o.detach().square().sum(-1)
     dy = leaf(5, 32, seed=3).detach()
@@ -288,6 +257,7 @@ def test_paper_widths(heads: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("large")
 def test_more_than_two_to_the_31_elements() -> None:
     tokens, width = 270_000, 8192
     o = torch.randn(tokens, width, device=DEVICE, dtype=torch.bfloat16).requires_grad_()

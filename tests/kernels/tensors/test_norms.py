@@ -12,36 +12,13 @@ from torch.utils.checkpoint import checkpoint
 from kernels.norms import (
     RMSNorm,
     add_rms_norm,
-    passes,
     plain,
     reference,
     rms_norm,
     srms_norm,
     tiles,
 )
-from tests.kernels.tensors.numerics import TOLERANCE, rel_rms
-
-DTYPES = [torch.float32, torch.bfloat16, torch.float16]
-DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-@pytest.fixture(params=["triton", "plain"])
-def each_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both forms of every operator: the kernels, and the plain torch that runs without them."""
-    if request.param == "plain":
-        monkeypatch.setattr(passes, "runs_triton", lambda _: False)
-    return str(request.param)
-
-
-def leaf(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    """Normal numbers that want a gradient."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator).to(DEVICE, dtype).requires_grad_()
-
-
-def doubled(tensor: Tensor) -> Tensor:
-    """The same numbers as a float64 leaf."""
-    return tensor.detach().double().requires_grad_()
+from tests.kernels.tensors.leaves import DEVICE, DTYPES, assert_near, doubled, leaf
 
 
 def strided(rows: int, width: int, layout: str, dtype: torch.dtype, seed: int) -> Tensor:
@@ -52,16 +29,6 @@ def strided(rows: int, width: int, layout: str, dtype: torch.dtype, seed: int) -
     if layout == "columns":
         return leaf(width, rows, dtype=dtype, seed=seed).detach().t().requires_grad_()
     return leaf(rows, width, dtype=dtype, seed=seed)
-
-
-def assert_near(
-    found: list[Tensor], expected: list[Tensor], tolerance: float | None = None
-) -> None:
-    """Each tensor to the tolerance of its own dtype, unless one is given."""
-    for i, (ours, theirs) in enumerate(zip(found, expected, strict=True)):
-        assert ours.shape == theirs.shape
-        error = rel_rms(ours.detach(), theirs.detach())
-        assert error <= (tolerance or TOLERANCE[ours.dtype]), f"tensor {i}"
 
 
 def against_equation(x: Tensor, gain: Tensor | None, eps: float, seed: int = 1) -> None:
@@ -101,14 +68,14 @@ def test_any_shape_layout_and_dtype(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_programs_that_walk_several_tiles(each_form: str, dtype: torch.dtype) -> None:
+def test_programs_that_walk_several_tiles(form: str, dtype: torch.dtype) -> None:
     tile = tiles.whole_rows(64)
     rows = 20 * tile.rows + 3
     assert rows // tile.rows > tiles.programs(rows // tile.rows, 1, tile.warps, 2)
     against_equation(leaf(rows, 64, dtype=dtype), leaf(64, dtype=dtype, seed=2), 1e-5)
 
 
-def test_rows_too_wide_for_registers(each_form: str) -> None:
+def test_rows_too_wide_for_registers(form: str) -> None:
     width = tiles.WIDEST_FORWARD + 5
     against_equation(leaf(2, width), leaf(width, seed=2), 1e-5)
 
@@ -124,7 +91,7 @@ def test_one_feature() -> None:
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("alpha", [1.0, 3.5565588200778455])
 @pytest.mark.parametrize("used", ["both", "norm", "total"])
-def test_residual_form(each_form: str, dtype: torch.dtype, alpha: float, used: str) -> None:
+def test_residual_form(form: str, dtype: torch.dtype, alpha: float, used: str) -> None:
     x, residual, gain = (leaf(2, 9, 64, dtype=dtype, seed=s) for s in (1, 2, 3))
     gain = gain[0, 0].detach().requires_grad_()
     total, y = add_rms_norm(residual, x, gain, alpha=alpha, eps=1e-5)
@@ -156,7 +123,7 @@ def test_residual_form_is_the_two_steps_apart() -> None:
     assert torch.equal(y, rms_norm(total, gain[0]))
 
 
-def test_runs_are_bitwise_equal(each_form: str) -> None:
+def test_runs_are_bitwise_equal(form: str) -> None:
     x, gain, dy = leaf(700, 48), leaf(48, seed=2), leaf(700, 48, seed=3)
     runs = [torch.autograd.grad(rms_norm(x, gain), [x, gain], dy.detach()) for _ in range(3)]
     for run in runs[1:]:
@@ -168,7 +135,7 @@ def test_srms_norm_has_rows_of_mean_square_one() -> None:
     assert torch.allclose(y.square().mean(-1), torch.ones(3, 4, device=DEVICE), atol=1e-6)
 
 
-def test_rows_do_not_reach_each_other(each_form: str) -> None:
+def test_rows_do_not_reach_each_other(form: str) -> None:
     """NaN, infinity and 0/0 stay in their rows, but for the gain's gradient, which sums them."""
     x = leaf(7, 64).detach()
     x[1], x[3, 5], x[5, 0] = 0.0, float("nan"), float("inf")
@@ -297,6 +264,7 @@ def test_paper_widths(width: int, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("large")
 def test_more_than_two_to_the_31_elements() -> None:
     rows, width = 300_000, 8192
     x = torch.randn(rows, width, device=DEVICE, dtype=torch.bfloat16).requires_grad_()

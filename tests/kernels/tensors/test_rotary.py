@@ -9,21 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from kernels.rotary import api, positions_of, reference, rotary
+from kernels.rotary import positions_of, reference, rotary
 from kernels.triton_support import runs_triton
 from tests.kernels.tensors.numerics import TOLERANCE, rel_rms
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 FAR = [0, 1, 8191, 1_048_576, 9_999_999, 10_000_000]
-
-
-@pytest.fixture(params=["triton", "plain"])
-def each_form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both forms: the kernel, and the plain torch that runs without it."""
-    if request.param == "plain":
-        monkeypatch.setattr(api, "runs_triton", lambda _: False)
-    return str(request.param)
 
 
 def normal(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
@@ -93,7 +85,7 @@ def test_slices_of_a_fused_projection(
 
 
 @pytest.mark.parametrize("base", [10_000.0, 5e6, 1e7])
-def test_angles_are_accurate_at_ten_million(each_form: str, base: float) -> None:
+def test_angles_are_accurate_at_ten_million(form: str, base: float) -> None:
     """cos and sin themselves: the rotation of (1, 0) pairs."""
     q = torch.zeros(1, len(FAR), 1, 128, device=DEVICE)
     q[..., :32] = 1.0
@@ -104,7 +96,7 @@ def test_angles_are_accurate_at_ten_million(each_form: str, base: float) -> None
     assert (y[..., 32:64] - angle.sin()).abs().max() <= 3e-7
 
 
-def test_half_rotation_of_transformers(each_form: str) -> None:
+def test_half_rotation_of_transformers(form: str) -> None:
     """The released pairing, written as ``x * cos + rotate_half(x) * sin`` over [angles, angles]."""
     x = normal(1, 9, 2, 64)
     angle = torch.outer(torch.arange(9.0), 10_000.0 ** (-torch.arange(0, 32, 2) / 32)).to(DEVICE)
@@ -117,7 +109,7 @@ def test_half_rotation_of_transformers(each_form: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_backward_is_the_rotation_back(each_form: str, dtype: torch.dtype) -> None:
+def test_backward_is_the_rotation_back(form: str, dtype: torch.dtype) -> None:
     q, k = (normal(2, 5, h, 32, dtype=dtype, seed=h).requires_grad_() for h in (3, 1))
     rotated = rotary(q, k, rotary_dim=16)
     back = torch.autograd.grad(rotated, [q, k], [y.detach() for y in rotated])
@@ -125,7 +117,7 @@ def test_backward_is_the_rotation_back(each_form: str, dtype: torch.dtype) -> No
         assert rel_rms(ours, x.detach()) <= 2 * TOLERANCE[dtype]  # rounded twice
 
 
-def test_only_one_output_used(each_form: str) -> None:
+def test_only_one_output_used(form: str) -> None:
     q, k = normal(1, 3, 2, 16).requires_grad_(), normal(1, 3, 1, 16, seed=1).requires_grad_()
     y, _ = rotary(q, k)
     dq, dk = torch.autograd.grad(y.square().sum(), [q, k], allow_unused=True)
@@ -144,7 +136,7 @@ def test_second_derivative() -> None:
     assert_near(second, torch.autograd.grad(first.sum(), twin)[0])
 
 
-def test_packed_sequences_start_at_zero(each_form: str) -> None:
+def test_packed_sequences_start_at_zero(form: str) -> None:
     bounds = torch.tensor([0, 3, 3, 4, 9], device=DEVICE, dtype=torch.int32)
     assert positions_of(bounds, 9).tolist() == [0, 1, 2, 0, 0, 1, 2, 3, 4]
     q, k = normal(1, 9, 2, 16), normal(1, 9, 1, 16, seed=1)
@@ -154,7 +146,7 @@ def test_packed_sequences_start_at_zero(each_form: str) -> None:
         assert torch.equal(ours, torch.cat(theirs, 1))
 
 
-def test_nan_stays_in_its_pair(each_form: str) -> None:
+def test_nan_stays_in_its_pair(form: str) -> None:
     q = normal(1, 3, 2, 16)
     q[0, 1, 1, 3] = float("nan")
     y, z = rotary(q, q[:, :, :1], rotary_dim=8)
@@ -254,6 +246,7 @@ def test_paper_shape(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("large")
 def test_more_than_two_to_the_31_elements() -> None:
     tokens = 270_000
     q = torch.randn(1, tokens, 64, 128, device=DEVICE, dtype=torch.bfloat16)
