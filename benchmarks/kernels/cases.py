@@ -31,6 +31,7 @@ KERNEL_CASES = {
     case.name: case
     for case in (
         Case("lightning", "lightning attention from 1K to 1M tokens, beside others", "lightning"),
+        Case("token_mixer", "SiLU, attention, norm and gate, beside SiLU apart", "token_mixer"),
         Case("decode", "decode steps in a CUDA graph", "decoding"),
         Case("norm_gate", "the norm times a gate that ends lightning attention", "rows", "gated"),
         Case("norms", "RMSNorm, and the norm of a residual sum", "rows", "norms"),

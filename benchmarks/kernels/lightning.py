@@ -14,14 +14,13 @@ from benchmarks.kernels.table import Table
 from kernels.lightning.api import lightning_attention
 from kernels.lightning.pieces import Layout, choose_segment, count_pieces
 from kernels.lightning.slopes import alibi_slopes, no_decay
-from kernels.norm_gate import norm_gate
 
 FORWARD_TENSORS, BACKWARD_TENSORS = 4, 7
 """q, k, v, o; and q, k, v, do, dq, dk, dv."""
 
 
 def run(table: Table, clock: Clock, device: torch.device, sizes: Sizes) -> None:
-    """Forward and backward at every length; memory; no decay; the token mixer."""
+    """Forward and backward at every length; memory; no decay."""
     slopes = alibi_slopes(max(shape.heads for shape in sizes.attention), 0, sizes.layers).to(device)
     per_row: dict[str, list[float]] = {"forward": [], "backward": []}
     agreed = False
@@ -40,7 +39,6 @@ def run(table: Table, clock: Clock, device: torch.device, sizes: Sizes) -> None:
     for shape in sizes.attention:
         if shape.tokens >= sizes.flat_from:
             _memory(table, clock, device, sizes, shape, slopes[-shape.heads :])
-    _mixer(table, clock, device, sizes, slopes)
 
 
 def _both_ways(
@@ -52,11 +50,11 @@ def _both_ways(
     slopes: Tensor,
     agreed: bool,
 ) -> tuple[dict[str, Timing], bool]:
-    q, k, v = _inputs(shape, sizes.head, device)
+    q, k, v = inputs(shape, sizes.head, device)
     do = torch.randn_like(q)
-    one = _copies(clock, q, 1)
+    one = copies(clock, q, 1)
     leaves = [x.requires_grad_() for x in (q, k, v)]
-    ours = _times(clock, leaves, lambda q, k, v: _attend(q, k, v, slopes), do)
+    ours = times(clock, leaves, lambda q, k, v: _attend(q, k, v, slopes), do)
     others: dict[str, dict[str, Timing | str]] = {"forward": {}, "backward": {}}
     expected = None if agreed else _attend(q, k, v, slopes).detach()
     for peer in peers():
@@ -93,7 +91,7 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, slopes: Tensor) -> Tensor:
     return out
 
 
-def _inputs(shape: Attention, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def inputs(shape: Attention, size: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator(device).manual_seed(0)
 
     def normal() -> Tensor:
@@ -104,14 +102,14 @@ def _inputs(shape: Attention, size: int, device: torch.device) -> tuple[Tensor, 
     return normal(), normal(), normal()
 
 
-def _copies(clock: Clock, like: Tensor, tensors: int) -> Timing:
+def copies(clock: Clock, like: Tensor, tensors: int) -> Timing:
     """The time of moving ``tensors`` of this size, from copies, which move two."""
     source, target = like.detach(), torch.empty_like(like)
     copy = clock.time(lambda: target.copy_(source))
     return Timing(copy.alone * tensors / 2, copy.sustained * tensors / 2)
 
 
-def _times(
+def times(
     clock: Clock, leaves: list[Tensor], call: Callable[..., Tensor], do: Tensor
 ) -> dict[str, Timing]:
     def forward() -> Tensor:
@@ -129,7 +127,7 @@ def _times_of_peer(
     clock: Clock, peer: Peer, inputs: tuple[Tensor, Tensor, Tensor], do: Tensor, slopes: Tensor
 ) -> dict[str, Timing]:
     leaves = [_laid_out(x, peer).requires_grad_() for x in inputs]
-    return _times(clock, leaves, lambda q, k, v: peer.call(q, k, v, slopes), _laid_out(do, peer))
+    return times(clock, leaves, lambda q, k, v: peer.call(q, k, v, slopes), _laid_out(do, peer))
 
 
 def _laid_out(x: Tensor, peer: Peer) -> Tensor:
@@ -156,9 +154,9 @@ def _agree(
 def _still(table: Table, clock: Clock, device: torch.device, sizes: Sizes) -> None:
     """Without decay no state may be left out."""
     longest = sizes.attention[-1]
-    q, k, v = _inputs(longest, sizes.head, device)
+    q, k, v = inputs(longest, sizes.head, device)
     slopes = no_decay(longest.heads).to(device)
-    floor = _copies(clock, q, FORWARD_TENSORS)
+    floor = copies(clock, q, FORWARD_TENSORS)
     ours = clock.time(lambda: _attend(q, k, v, slopes))
     table.rows(f"forward, {longest.name}, no decay", ours, floor=floor)
 
@@ -172,7 +170,7 @@ def _memory(
     slopes: Tensor,
 ) -> None:
     """What forward and backward hold at most, beside inputs, outputs and a state at each cut."""
-    q, k, v = (x.requires_grad_() for x in _inputs(shape, sizes.head, device))
+    q, k, v = (x.requires_grad_() for x in inputs(shape, sizes.head, device))
     do = torch.randn_like(q)
     peak = clock.peak_bytes(lambda: torch.autograd.grad(_attend(q, k, v, slopes), (q, k, v), do))
     layout = Layout(shape.batch, shape.tokens, shape.heads, False)
@@ -181,22 +179,3 @@ def _memory(
     least = 8 * q.nbytes + pieces * shape.heads * sizes.head**2 * 4
     metric = f"memory of forward and backward, {shape.name}"
     table.figure(metric, peak / 1e9, "GB", "inputs, outputs, states at cuts", peak / least)
-
-
-def _mixer(table: Table, clock: Clock, device: torch.device, sizes: Sizes, slopes: Tensor) -> None:
-    """From the fused projection's output to the output projection's input, forward."""
-    shape = next((s for s in sizes.attention if s.tokens >= sizes.flat_from), sizes.attention[0])
-    q, k, v = _inputs(shape, sizes.head, device)
-    gate = torch.randn_like(q).flatten(2)
-    weight = torch.ones(gate.shape[-1], device=device, dtype=q.dtype)
-    projected = torch.stack((q, k, v), dim=3)
-    chosen = slopes[-shape.heads :]
-
-    def mixer() -> Tensor:
-        with torch.no_grad():
-            q, k, v = torch.nn.functional.silu(projected).unbind(3)
-            o = _attend(q, k, v, chosen)
-            return norm_gate(o.flatten(2), gate, weight)
-
-    floor = _copies(clock, q, 5)  # q, k, v and the gate are read, one is written
-    table.rows(f"token mixer, {shape.name}", clock.time(mixer), floor=floor, moved=5 * q.nbytes)

@@ -1,4 +1,4 @@
-"""``lightning_attention``: the choice of form, and the gradient."""
+"""``lightning_attention``: the choice of form, and the operators that torch differentiates."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-from kernels.lightning import reference
-from kernels.lightning.checks import check, check_boundaries
-from kernels.lightning.pieces import Layout, Pieces, choose_segment, count_pieces, cut
+from kernels.lightning import passes, reference
+from kernels.lightning.checks import check
 from kernels.triton_support import runs_triton
 
 
@@ -22,6 +21,7 @@ def lightning_attention(
     output_final_state: bool = False,
     cu_seqlens: torch.Tensor | None = None,
     scale: float = 1.0,
+    activation: str | None = None,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """Causal linear attention with a fixed decay per head, in time linear in length.
 
@@ -31,6 +31,9 @@ def lightning_attention(
 
     MiniMax-01 §2.2.1 with the released code's decay. There is no softmax, no denominator and, by
     default, no ``1/√K``. See :mod:`.states` for which decay the carried state includes.
+    With ``activation="silu"``, as in the released model, q, k and v above are SiLU of those given:
+    ``x / (1 + e^-x)``, computed in float32 as a tile is read and rounded to its dtype. It is not
+    kept for the backward pass but computed again, and gradients are those of what was given.
 
     On a GPU this launches Triton kernels; on a CPU it is :func:`.reference.chunked`. Under autocast
     nothing is cast: the result has the dtype of the inputs, and sums are float32. There is no
@@ -55,6 +58,7 @@ def lightning_attention(
             values are not read by the host: of boundaries that fall or do not cover T the results
             are arbitrary, and only :func:`.checks.check_boundaries` tells.
         scale: a factor on the output; not on the state.
+        activation: None or "silu".
 
     Returns:
         ``o [B, T, H, V]`` in q's dtype; with ``output_final_state`` also float32 ``[N, H, K, V]``.
@@ -62,23 +66,26 @@ def lightning_attention(
 
     Raises:
         TypeError: dtypes that do not fit.
-        ValueError: shapes, sizes or devices that do not fit; on a CPU also boundaries that fall or
-            do not cover T.
+        ValueError: shapes, sizes or devices that do not fit, an unknown activation; on a CPU also
+            boundaries that fall or do not cover T.
         RuntimeError: when a second derivative is asked for, on a GPU.
     """
-    check(q, k, v, slopes, initial_state, cu_seqlens)
+    check(q, k, v, slopes, initial_state, cu_seqlens, activation)
     if not (runs_triton(q) or q.is_meta):
         with torch.autocast(q.device.type, enabled=False):
             o, final = reference.chunked(
-                q, k, v, slopes, initial_state=initial_state, cu_seqlens=cu_seqlens, scale=scale
-            )
+                q, k, v, slopes,
+                initial_state=initial_state, cu_seqlens=cu_seqlens, scale=scale,
+                activation=activation,
+            )  # fmt: skip
         return (o, final) if output_final_state else o
     q, k, v = (x if x.stride(-1) == 1 else x.contiguous() for x in (q, k, v))
     slopes = slopes.contiguous()
     cu_seqlens = None if cu_seqlens is None else cu_seqlens.contiguous()
     o, final, _ = forward(
-        q, k, v, slopes, initial_state, cu_seqlens, float(scale), output_final_state
-    )
+        q, k, v, slopes, initial_state, cu_seqlens, float(scale), output_final_state,
+        activation is not None,
+    )  # fmt: skip
     return (o, final) if output_final_state else o
 
 
@@ -92,51 +99,20 @@ def forward(
     cu_seqlens: torch.Tensor | None,
     scale: float,
     output_final_state: bool,
+    activation: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``(o, final state or empty, states at the cuts or empty)``."""
-    from kernels.lightning.carry import carry
-    from kernels.lightning.sweep import Operands, sweep
-
-    if cu_seqlens is not None and not cu_seqlens.is_cuda:
-        check_boundaries(cu_seqlens, q.shape[1])
-    pieces = _pieces(q, cu_seqlens)
-    o, final, carried = _results(q, v, pieces.layout, pieces.count, pieces.cut, output_final_state)
-    target = final if output_final_state else None
-    if pieces.cut:
-        carried = carry(
-            k, v, slopes, pieces, cu_seqlens,
-            reverse=False, scale=1.0, initial=initial_state, final=target,
-        )  # fmt: skip
-        target = None
-    sweep(
-        [Operands(q, k, v, o)], slopes, pieces,
-        scale=scale, initial=initial_state, carried=carried if pieces.cut else None, final=target,
-    )  # fmt: skip
-    return o, final, carried
+    """``(o, final state or empty, states at the cuts or empty)``; ``activation``: SiLU."""
+    return passes.attend(
+        q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state, activation
+    )
 
 
 @forward.register_fake
 def _(
     q: torch.Tensor, _k: torch.Tensor, v: torch.Tensor, *rest: Any
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    *_, cu_seqlens, _, output_final_state = rest
-    layout = _layout(q, cu_seqlens)
-    segment = choose_segment(layout)
-    count = count_pieces(layout, segment)
-    return _results(q, v, layout, count, segment < layout.tokens, output_final_state)
-
-
-def _results(
-    q: torch.Tensor, v: torch.Tensor, layout: Layout, count: int, is_cut: bool, final: bool
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    batch, tokens, heads, key_size = q.shape
-    value_size = v.shape[3]
-    state = (heads, key_size, value_size)
-    return (
-        q.new_empty((batch, tokens, heads, value_size)),
-        q.new_empty((layout.sequences if final else 0, *state), dtype=torch.float32),
-        q.new_empty((count if is_cut else 0, *state), dtype=torch.float32),
-    )
+    *_, cu_seqlens, _, output_final_state, _ = rest
+    return passes.empty_results(q, v, cu_seqlens, output_final_state)
 
 
 @torch.library.custom_op("leyden::lightning_backward", mutates_args=())
@@ -151,35 +127,14 @@ def backward(
     carried: torch.Tensor,
     cu_seqlens: torch.Tensor | None,
     scale: float,
+    activation: bool,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """``(dq, dk, dv, d_initial or empty)``.
-
-    dk and dv are per head of q, and float32 where heads share k and v.
-    """
-    from kernels.lightning.carry import carry
-    from kernels.lightning.sweep import Operands, sweep
-
-    pieces = _pieces(q, cu_seqlens)
-    dq, dk, dv, d_initial = _gradients(q, k, v, initial_state)
-    target = d_initial if initial_state is not None else None
-    d_carried = None
-    if pieces.cut:
-        d_carried = carry(
-            q, do, slopes, pieces, cu_seqlens,
-            reverse=True, scale=scale, initial=d_final, final=target,
-        )  # fmt: skip
-        target = None
-    sweep(
-        [Operands(do, v, k, dq)], slopes, pieces,
-        scale=scale,
-        initial=None if initial_state is None else initial_state.mT,
-        carried=carried.mT if pieces.cut else None,
-    )  # fmt: skip
-    sweep(
-        [Operands(k, q, do, dv), Operands(v, do, q, dk)], slopes, pieces,
-        reverse=True, scale=scale, initial=d_final, carried=d_carried, final=target,
-    )  # fmt: skip
-    return dq, dk, dv, d_initial
+    """``(dq, dk, dv, d_initial or empty)``; dk and dv per head of q: :class:`.passes.Gradients`."""
+    found = passes.empty_gradients(q, k, v, initial_state)
+    passes.differentiate(
+        do, d_final, q, k, v, slopes, initial_state, carried, cu_seqlens, scale, activation, found
+    )
+    return found
 
 
 @backward.register_fake
@@ -187,27 +142,13 @@ def _(
     _do: torch.Tensor, _final: torch.Tensor | None, *rest: Any
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     q, k, v, _, initial_state, *_ = rest
-    return _gradients(q, k, v, initial_state)
-
-
-def _gradients(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, initial_state: torch.Tensor | None
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    batch, tokens, heads, key_size = q.shape
-    dtype = q.dtype if k.shape[2] == heads else torch.float32
-    state = (0,) if initial_state is None else tuple(initial_state.shape)
-    return (
-        q.new_empty((batch, tokens, heads, key_size)),
-        q.new_empty((batch, tokens, heads, key_size), dtype=dtype),
-        q.new_empty((batch, tokens, heads, v.shape[3]), dtype=dtype),
-        q.new_empty(state, dtype=torch.float32),
-    )
+    return passes.empty_gradients(q, k, v, initial_state)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[torch.Tensor, ...]) -> None:
-    q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state = inputs
+    q, k, v, slopes, initial_state, cu_seqlens, scale, output_final_state, activation = inputs
     ctx.save_for_backward(q, k, v, slopes, initial_state, output[2], cu_seqlens)
-    ctx.scale, ctx.output_final_state = scale, output_final_state
+    ctx.scale, ctx.output_final_state, ctx.activation = scale, output_final_state, activation
     ctx.set_materialize_grads(False)
 
 
@@ -218,41 +159,19 @@ def _differentiate(
     if not ctx.output_final_state:
         d_final = None
     if do is None and d_final is None:
-        return (None,) * 8
-    if do is None:
-        do = q.new_zeros((*q.shape[:3], v.shape[3]))
-    do = do if do.stride(-1) == 1 else do.contiguous()
+        return (None,) * 9
     dq, dk, dv, d_initial = backward(
-        do, d_final, q, k, v, slopes, initial_state, carried, cu_seqlens, ctx.scale
-    )
+        passes.readable(do, q, v), d_final, q, k, v, slopes, initial_state, carried, cu_seqlens,
+        ctx.scale, ctx.activation,
+    )  # fmt: skip
     shared = k.shape[2]
     if shared != q.shape[2]:
         dk, dv = (
-            x.unflatten(2, (shared, q.shape[2] // shared)).sum(3).to(k.dtype) for x in (dk, dv)
+            x.unflatten(2, (shared, q.shape[2] // shared)).sum(3, dtype=torch.float32).to(k.dtype)
+            for x in (dk, dv)
         )
-    return dq, dk, dv, None, d_initial if initial_state is not None else None, None, None, None
+    return dq, dk, dv, None, d_initial if initial_state is not None else None, *(None,) * 4
 
 
 forward.register_autograd(_differentiate, setup_context=_save)
-
-
-def _refuse(*_: Any) -> None:
-    raise RuntimeError(
-        "found a second derivative of lightning_attention, expected first ones only; for more, "
-        "take kernels.lightning.reference.chunked"
-    )
-
-
-backward.register_autograd(_refuse)
-
-
-def _layout(q: torch.Tensor, cu_seqlens: torch.Tensor | None) -> Layout:
-    batch, tokens, heads, _ = q.shape
-    if cu_seqlens is None:
-        return Layout(batch, tokens, heads, False)
-    return Layout(cu_seqlens.shape[0] - 1, tokens, heads, True)
-
-
-def _pieces(q: torch.Tensor, cu_seqlens: torch.Tensor | None) -> Pieces:
-    layout = _layout(q, cu_seqlens)
-    return cut(layout, choose_segment(layout), cu_seqlens)
+backward.register_autograd(passes.refuse_second_derivative)

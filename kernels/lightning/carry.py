@@ -23,6 +23,7 @@ from kernels.lightning.pieces_device import (
     piece_bounds,
 )
 from kernels.lightning.portable import arithmetic, split_power
+from kernels.lightning.silu_device import silu_as_read
 from kernels.triton_support import cdiv, next_power_of_2
 
 PART = 4096
@@ -44,6 +45,7 @@ def _own(
     tokens, segment, per_sequence, heads, parts, part_tokens, b_group, c_group, scale,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     PACKED: tl.constexpr, REVERSE: tl.constexpr, LAST: tl.constexpr, BITS: tl.constexpr,
+    SILU_B: tl.constexpr, SILU_C: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """``b`` [.., K], ``c`` [.., V] -> ``own`` [pieces, parts, heads, K, V], each from zero."""
@@ -97,10 +99,16 @@ def _own(
         t = (first + i).to(tl.int64)
         y = tl.load(
             b + t[:, None] * b_t + ik[None, :], mask=valid[:, None] & in_k[None, :], other=0.0
-        ).to(DOT)
+        )
         z = tl.load(
             c + t[:, None] * c_t + iv[None, :], mask=valid[:, None] & in_v[None, :], other=0.0
-        ).to(tl.float32)
+        )
+        if SILU_B:
+            y = silu_as_read(y)
+        if SILU_C:
+            z = silu_as_read(z)
+        y = y.to(DOT)
+        z = z.to(tl.float32)
         keep, change = split_power(tl.exp2(-size.to(tl.float32) * slope))
         keep = tl.where(size == C, whole_keep, keep)
         change = tl.where(size == C, whole_change, change)
@@ -190,10 +198,12 @@ def carry(
     initial: torch.Tensor | None = None,
     final: torch.Tensor | None = None,
     part_tokens: int | None = None,
+    activated: tuple[bool, bool] = (False, False),
 ) -> torch.Tensor:
     """float32 [pieces, heads, K, V]: the state that each piece starts from.
 
     ``b`` and ``c`` as in :mod:`.sweep`; ``scale`` multiplies what they add, in either direction.
+    ``activated``: SiLU is applied to b and c as they are read.
 
     ``initial`` and ``final`` float32 [sequences, heads, K, V], any strides: the state before the
     first piece of each sequence, and (written) behind its last. ``part_tokens`` of a part,
@@ -210,8 +220,9 @@ def carry(
     part = length if layout.packed else min(length, part_tokens or PART)
     parts = cdiv(length, part)
     candidate = carry_candidate(
-        b, c, pieces, cu_seqlens, parts, reverse=reverse, initial=initial, final=final
-    )
+        b, c, pieces, cu_seqlens, parts, reverse=reverse, initial=initial, final=final,
+        activated=activated,
+    )  # fmt: skip
     sentinel.choose([(candidate,)], b.device)
     own = torch.empty((pieces.count * parts, *floats), dtype=torch.float32, device=b.device)
     dot, precision = arithmetic(b.dtype)
@@ -228,6 +239,7 @@ def carry(
         heads // b.shape[2], heads // c.shape[2], scale,
         K=key_size, V=value_size, BK=wide, BV=columns, C=tile,
         PACKED=layout.packed, REVERSE=reverse, LAST=final is not None, BITS=HORIZON_BITS,
+        SILU_B=activated[0], SILU_C=activated[1],
         DOT=dot, PRECISION=precision, STAGES=3 if b.element_size() == 2 else 1,
         num_warps=8 if columns == 128 else 4,
     )  # fmt: skip

@@ -26,6 +26,12 @@ def check_boundaries(cu_seqlens: torch.Tensor, tokens: int) -> None:
         )
 
 
+def check_activation(activation: str | None) -> None:
+    """Raise ValueError unless ``activation`` is None or ``"silu"``."""
+    if activation not in (None, "silu"):
+        raise ValueError(f"found activation={activation!r}, expected None or 'silu'")
+
+
 def check(
     q: torch.Tensor,
     k: torch.Tensor,
@@ -33,8 +39,10 @@ def check(
     slopes: torch.Tensor,
     initial_state: torch.Tensor | None,
     cu_seqlens: torch.Tensor | None,
+    activation: str | None = None,
 ) -> None:
     """Raise TypeError or ValueError for all that can be told without reading values."""
+    check_activation(activation)
     named = {"q": q, "k": k, "v": v, "slopes": slopes}
     if initial_state is not None:
         named["initial_state"] = initial_state

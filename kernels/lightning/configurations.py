@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from kernels.lightning import carry, hopper, hopper_gradients, pieces_device, portable
+from kernels.lightning import (
+    carry,
+    hopper,
+    hopper_device,
+    hopper_gradients,
+    pieces_device,
+    portable,
+)
 from kernels.lightning.known_spills import Spilled, spilled
 from kernels.triton_support import next_power_of_2
 
@@ -19,13 +26,13 @@ _DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 _LONG = 1 << 20
 """Tokens of a sequence that is longer than any tile."""
 _NONE = Spilled({}, {})
-_SWEEP_SPILLS = Spilled({90: 32}, {90: 1})
-"""Of the sweep for Hopper at 128 x 128. Two groups of consumers and a producer
-share all registers of a multiprocessor; a few values wait in memory while a ragged tile is cleared,
-and one for the next tile."""
-_GRADIENTS_SPILLS = Spilled({90: 480}, {90: 40})
-"""Of the sweep for both dv and dk, which has two products more under way: up to 428 bytes with
-Triton 3.7.1, 464 with 3.6.0."""
+_SWEEP_SPILLS = Spilled({90: 112}, {90: 12})
+"""Of the sweep for Hopper at 128 x 128, whose groups share all registers of a multiprocessor: up to
+108 bytes with Triton 3.7.1, 92 with 3.6.0; none without a state and without SiLU."""
+_NARROW_SPILLS = Spilled({90: 20}, {90: 1})
+_GRADIENTS_SPILLS = Spilled({90: 800}, {90: 70})
+"""Of the sweep for both dv and dk, which has two products more under way: up to 620 bytes with
+Triton 3.7.1, 796 with 3.6.0, where a final state is written with SiLU; 180 without either."""
 
 
 class _Ends(NamedTuple):
@@ -40,7 +47,27 @@ class _Ends(NamedTuple):
 
 
 _ENDS = (_Ends(0, False), _Ends(0, True), _Ends(1, False), _Ends(2, False), _Ends(2, True))
-"""All that ``api.py`` launches: after a cut (1, and some of 2) the carry has written the final."""
+"""All that ``passes.py`` launches: behind a cut (1, some of 2) the carry has written the final."""
+
+
+class _Form(NamedTuple):
+    """What SiLU is applied to in a sweep."""
+
+    name: str
+    reverse: bool
+    activated: tuple[bool, bool, bool]
+    through: bool
+
+
+_FORMS = (
+    _Form("", False, (False, False, False), False),
+    _Form("-silu", False, (True, True, True), False),
+    _Form("-silu-dq", False, (False, True, True), True),
+    _Form("-silu-dv", True, (True, True, False), True),
+    _Form("-silu-dk", True, (True, False, True), True),
+)
+"""None, and those of o, dq, dv and dk."""
+_REVERSE = _FORMS[0]._replace(reverse=True)
 
 
 def configurations() -> Iterator[Configuration]:
@@ -64,10 +91,13 @@ def _portable() -> Iterator[Configuration]:
     for reverse, packed, ends in product((False, True), (False, True), _ENDS):
         if packed or ends.initial or ends.final:
             yield _sweep(128, 128, "bf16", reverse, packed=packed, ends=ends)
+    for activation in _FORMS[1:]:
+        yield _sweep(128, 128, "bf16", activation.reverse, activation=activation)
     for longest, kind in product((16, 32), _DTYPES):
         yield _sweep(128, 128, kind, False, longest=longest)
-    for kind in ("bf16", "fp16"):  # dk and dv of shared heads are summed in float32
+    for kind in ("bf16", "fp16"):
         yield _sweep(128, 128, kind, True, shared=True)
+    yield _sweep(128, 128, "bf16", True, shared=True, activation=_FORMS[3])
 
 
 def _sweep(
@@ -80,18 +110,27 @@ def _sweep(
     ends: _Ends = _ENDS[0],
     longest: int = _LONG,
     shared: bool = False,
+    activation: _Form = _FORMS[0],
 ) -> Configuration:
     dtype = _DTYPES[kind]
-    tile = portable.tiles(key_size, value_size, dtype.itemsize, longest)
+    tile = portable.tiles(
+        key_size, value_size, dtype.itemsize, longest, activated=any(activation.activated)
+    )
     dot, precision = portable.arithmetic(dtype)
     name = f"lightning-{'reverse' if reverse else 'forward'}-{key_size}x{value_size}-{kind}"
     name += ("-packed" if packed else "") + ends.name + ("-shared" if shared else "")
+    name += activation.name
+    through: dict[str, Any] = dict.fromkeys(("through", "p_b", "p_t", "p_h", "p_group"))
+    if activation.through:
+        through = {} if shared else _ungrouped("p_group")
     return _configuration(
         name + (f"-of-{longest}" if longest < _LONG else ""),
         portable._sweep,
         {
             **dict.fromkeys("abc", f"*{kind}"),
-            "out": "*fp32" if shared else f"*{kind}",
+            # dk and dv of shared heads are summed in float32, and of bfloat16 only then.
+            "out": "*fp32" if shared and kind == "fp16" else f"*{kind}",
+            **({"through": f"*{kind}"} if activation.through else {}),
             "table": "*i32" if packed else "*fp32",
         },
         {
@@ -104,9 +143,12 @@ def _sweep(
             "REVERSE": reverse,
             "INITIAL": ends.initial,
             "FINAL": ends.final,
+            **dict(zip(("SILU_A", "SILU_B", "SILU_C"), activation.activated, strict=True)),
+            "THROUGH": activation.through,
             "DOT": dot,
             "PRECISION": precision,
             "STAGES": tile.stages,
+            **through,
             **({} if shared else _ungrouped("a_group", "b_group", "c_group")),
             **_contiguous(ends, transposed=False),
         },
@@ -124,9 +166,20 @@ def _hopper() -> Iterator[Configuration]:
         for transposed in forms:
             yield _hopper_sweep(key_size, groups, packed, ends, transposed)
             if not together:
-                yield _hopper_sweep(key_size, groups, packed, ends, transposed, reverse=True)
+                yield _hopper_sweep(key_size, groups, packed, ends, transposed, _REVERSE)
+                continue
+            if not transposed:
+                yield _hopper_sweep(key_size, groups, packed, ends, False, _FORMS[1])
+            if transposed or not (ends.initial or ends.final):
+                yield _hopper_sweep(key_size, groups, packed, ends, transposed, _FORMS[2])
         if together:
-            yield _hopper_gradients(packed, ends)
+            yield _hopper_gradients(packed, ends, silu=False)
+            yield _hopper_gradients(packed, ends, silu=True)
+    packed_states = (True, _ENDS[4])
+    for key_size, groups, form in product((64, 128), (1, 2), _FORMS[1:]):
+        if key_size != groups * hopper.COLUMNS or key_size != hopper_gradients.HEAD_SIZE:
+            for packed, ends in ((False, _ENDS[0]), packed_states):
+                yield _hopper_sweep(key_size, groups, packed, ends, False, form)
 
 
 def _hopper_sweep(
@@ -135,20 +188,20 @@ def _hopper_sweep(
     packed: bool,
     ends: _Ends,
     transposed: bool,
-    *,
-    reverse: bool = False,
+    form: _Form = _FORMS[0],
 ) -> Configuration:
     wide, narrow = (_descriptor(hopper.TILE, size) for size in (key_size, hopper.COLUMNS))
     widest = key_size == groups * hopper.COLUMNS == 128
-    name = f"lightning-hopper-{'reverse' if reverse else 'forward'}-"
+    name = f"lightning-hopper-{'reverse' if form.reverse else 'forward'}-"
     name += f"{key_size}x{groups * hopper.COLUMNS}" + ("-packed" if packed else "") + ends.name
     return _configuration(
-        name + ("-transposed" if transposed else ""),
+        name + ("-transposed" if transposed else "") + form.name,
         hopper._sweep,
         {
             "a": wide,
             "b": wide,
             "c": narrow,
+            "through": narrow,
             "out": narrow,
             "out_base": "*bf16",
             "table": "*i32" if packed else "*fp32",
@@ -159,25 +212,32 @@ def _hopper_sweep(
             "BV": hopper.COLUMNS,
             "GROUPS": groups,
             "STAGES": hopper.STAGES,
+            "REACH": hopper_device.REACH,
             "PACKED": packed,
-            "REVERSE": reverse,
+            "REVERSE": form.reverse,
             "INITIAL": ends.initial,
             "FINAL": ends.final,
+            "SILU": hopper.silu_bits(form.activated),
+            "THROUGH": form.through,
             "CONSUMER_REGISTERS": hopper.CONSUMER_REGISTERS,
+            "PREPARER_REGISTERS": hopper.PREPARER_REGISTERS,
             "PRODUCER_REGISTERS": hopper.PRODUCER_REGISTERS,
-            **_ungrouped("a_group", "b_group", "c_group"),
+            **_ungrouped("a_group", "b_group", "c_group", "through_group"),
             **_contiguous(ends, transposed),
         },
         expects_tensor_cores=True,
-        spills=_SWEEP_SPILLS if widest else _NONE,
+        spills=_SWEEP_SPILLS if widest else _NARROW_SPILLS,
         capabilities=(90,),
     )
 
 
-def _hopper_gradients(packed: bool, ends: _Ends) -> Configuration:
+def _hopper_gradients(packed: bool, ends: _Ends, *, silu: bool) -> Configuration:
     block = _descriptor(hopper_gradients.BLOCK, hopper_gradients.BLOCK)
     return _configuration(
-        "lightning-hopper-gradients" + ("-packed" if packed else "") + ends.name,
+        "lightning-hopper-gradients"
+        + ("-packed" if packed else "")
+        + ends.name
+        + ("-silu" if silu else ""),
         hopper_gradients._gradients,
         {
             **dict.fromkeys(("q", "k", "v", "do", "dv", "dk"), block),
@@ -187,10 +247,13 @@ def _hopper_gradients(packed: bool, ends: _Ends) -> Configuration:
         {
             "C": hopper_gradients.BLOCK,
             "STAGES": hopper_gradients.STAGES,
+            "REACH": hopper_device.REACH,
             "PACKED": packed,
             "INITIAL": ends.initial,
             "FINAL": ends.final,
+            "SILU": silu,
             "CONSUMER_REGISTERS": hopper_gradients.CONSUMER_REGISTERS,
+            "PREPARER_REGISTERS": hopper_gradients.PREPARER_REGISTERS,
             "PRODUCER_REGISTERS": hopper_gradients.PRODUCER_REGISTERS,
             **_ungrouped("group"),
             **_contiguous(ends, transposed=False),
@@ -211,7 +274,10 @@ def _descriptor(rows: int, columns: int) -> str:
 
 
 def _carry() -> Iterator[Configuration]:
-    for size, kind, reverse in product((64, 96, 128, 256), _DTYPES, (False, True)):
+    plain = product((64, 96, 128, 256), _DTYPES, (False, True), (False,))
+    for size, kind, reverse, silu in chain(
+        plain, product((128,), ("bf16",), (False, True), (True,))
+    ):
         packed = reverse  # either way of cutting is built, without twice the builds
         dtype = _DTYPES[kind]
         dot, precision = portable.arithmetic(dtype)
@@ -219,7 +285,7 @@ def _carry() -> Iterator[Configuration]:
         wide = next_power_of_2(size)
         columns = 32 if wide > 128 else min(wide, 128 if dtype.itemsize == 2 else 64)
         yield _configuration(
-            f"lightning-own-{direction}",
+            f"lightning-own-{direction}" + ("-silu" if silu else ""),
             carry._own,
             {
                 "b": f"*{kind}",
@@ -237,6 +303,8 @@ def _carry() -> Iterator[Configuration]:
                 "REVERSE": reverse,
                 "LAST": False,
                 "BITS": carry.HORIZON_BITS,
+                "SILU_B": silu,
+                "SILU_C": silu and not reverse,
                 "DOT": dot,
                 "PRECISION": precision,
                 "STAGES": 3 if dtype.itemsize == 2 else 1,

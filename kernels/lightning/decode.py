@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from kernels.lightning.checks import check_activation
 from kernels.lightning.decode_checks import (
     MAX_TOKENS,
     check_index,
@@ -94,8 +95,7 @@ def lightning_decode(
         out = out if out is None else out.unsqueeze(1)
         if write_index is not None and write_index.dim() == 1:
             write_index = write_index.unsqueeze(1)
-    if activation not in (None, "silu"):
-        raise ValueError(f"found activation={activation!r}, expected None or 'silu'")
+    check_activation(activation)
     check_inputs(q, k, v, states, slopes)
     B, T, H, _ = q.shape
     if state_index is None and states.shape[0] != B:

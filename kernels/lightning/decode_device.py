@@ -11,11 +11,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def silu(x):
-    """``x · sigmoid(x)``, in the precision of ``x``."""
-    return x / (1.0 + tl.exp(-x))
+from kernels.lightning.silu_device import silu
 
 
 @triton.jit

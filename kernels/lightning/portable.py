@@ -14,6 +14,7 @@ import triton.language as tl
 
 from kernels.lightning.pieces import Pieces
 from kernels.lightning.pieces_device import HAS_AFTER, HAS_BEFORE, piece_bounds
+from kernels.lightning.silu_device import silu_as_read, silu_derivative
 from kernels.triton_support import cdiv, next_power_of_2
 
 
@@ -30,15 +31,21 @@ def split_power(power):
 
 @triton.jit
 def _sweep(
-    a, b, c, out, slopes, initial, final, table,
+    a, b, c, out, through, slopes, initial, final, table,
     a_b, a_t, a_h, b_b, b_t, b_h, c_b, c_t, c_h, o_b, o_t, o_h,
+    p_b, p_t, p_h,
     i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
-    tokens, segment, per_sequence, heads, a_group, b_group, c_group, scale,
+    tokens, segment, per_sequence, heads, a_group, b_group, c_group, p_group, scale,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     PACKED: tl.constexpr, REVERSE: tl.constexpr, INITIAL: tl.constexpr, FINAL: tl.constexpr,
+    SILU_A: tl.constexpr, SILU_B: tl.constexpr, SILU_C: tl.constexpr, THROUGH: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """``a`` [.., K], ``b`` [.., K], ``c`` [.., V] -> ``out`` [.., V]; states float32 [K, V]."""
+    """``a`` [.., K], ``b`` [.., K], ``c`` [.., V] -> ``out`` [.., V]; states float32 [K, V].
+
+    ``through`` [.., V] where THROUGH; else it, its strides and its group are None, which Triton
+    leaves out of the compiled code.
+    """
     blocks = tl.cdiv(V, BV)
     program = tl.program_id(0)
     column = program % blocks
@@ -57,6 +64,8 @@ def _sweep(
     b += row * b_b + (head64 // b_group) * b_h
     c += row * c_b + (head64 // c_group) * c_h
     out += row * o_b + head64 * o_h
+    if THROUGH:
+        through += row * p_b + (head64 // p_group) * p_h
 
     if REVERSE:
         distance = i[None, :] - i[:, None]
@@ -103,12 +112,27 @@ def _sweep(
         t = (first + i).to(tl.int64)
         in_a = valid[:, None] & in_k[None, :]
         in_c = valid[:, None] & in_v[None, :]
-        x = tl.load(a + t[:, None] * a_t + ik[None, :], mask=in_a, other=0.0).to(DOT)
-        y = tl.load(b + t[:, None] * b_t + ik[None, :], mask=in_a, other=0.0).to(DOT)
-        z = tl.load(c + t[:, None] * c_t + iv[None, :], mask=in_c, other=0.0).to(DOT)
+        x = tl.load(a + t[:, None] * a_t + ik[None, :], mask=in_a, other=0.0)
+        y = tl.load(b + t[:, None] * b_t + ik[None, :], mask=in_a, other=0.0)
+        z = tl.load(c + t[:, None] * c_t + iv[None, :], mask=in_c, other=0.0)
+        # SiLU of the rows that are masked is zero as it is. The masks keep Triton from computing it
+        # where each product wants its operand: there several warps hold the same numbers, and on
+        # sm_80 ptxas spilled 35 KB of them.
+        if SILU_A:
+            x = tl.where(in_a, silu_as_read(x), 0.0)
+        if SILU_B:
+            y = tl.where(in_a, silu_as_read(y), 0.0)
+        if SILU_C:
+            z = tl.where(in_c, silu_as_read(z), 0.0)
+        x = x.to(DOT)
+        y = y.to(DOT)
+        z = z.to(DOT)
         scores = tl.dot(x, tl.trans(y), input_precision=PRECISION) * decay
         o = tl.dot(x, state.to(DOT), input_precision=PRECISION) * by_row[:, None]
         o = tl.dot(scores.to(DOT), z, o, input_precision=PRECISION)
+        if THROUGH:
+            raw = tl.load(through + t[:, None] * p_t + iv[None, :], mask=in_c, other=0.0)
+            o *= silu_derivative(raw.to(tl.float32))
         tl.store(out + t[:, None] * o_t + iv[None, :], o.to(out.dtype.element_ty), mask=in_c)
         weighted = (z.to(tl.float32) * by_column[:, None]).to(DOT)
         keep, change = split_power(tl.exp2(-size.to(tl.float32) * slope))
@@ -131,11 +155,14 @@ class Tiles(NamedTuple):
     stages: int
 
 
-def tiles(key_size: int, value_size: int, itemsize: int, longest: int) -> Tiles:
+def tiles(
+    key_size: int, value_size: int, itemsize: int, longest: int, *, activated: bool = False
+) -> Tiles:
     """Sizes for a shape: what fits in 160 KiB of shared memory, the least of sm_80, 90 and 100.
 
     ``longest``: no sequence is longer, so a smaller tile wastes less. Sixteen is the least that a
-    matrix instruction takes.
+    matrix instruction takes. ``activated``: SiLU is applied to any operand; what it computes in
+    float32 takes the registers of twice the warps.
     """
     wide = next_power_of_2(max(key_size, 16))
     if itemsize == 4:
@@ -144,7 +171,7 @@ def tiles(key_size: int, value_size: int, itemsize: int, longest: int) -> Tiles:
         tile, stages = (64, 2) if wide <= 128 else (32, 2)
     tile = max(min(tile, next_power_of_2(max(longest, 1))), 16)
     columns = min(next_power_of_2(max(value_size, 16)), 64 if wide <= 128 else 32)
-    return Tiles(tile, columns, 4, stages)
+    return Tiles(tile, columns, 8 if activated and itemsize == 2 and tile > 16 else 4, stages)
 
 
 def arithmetic(dtype: torch.dtype) -> tuple[tl.dtype, str]:
@@ -171,29 +198,41 @@ def sweep(
     initial: torch.Tensor | None = None,
     every_piece: bool = False,
     final: torch.Tensor | None = None,
+    activated: tuple[bool, bool, bool] = (False, False, False),
+    preactivation: torch.Tensor | None = None,
 ) -> None:
-    """Launch one sweep; arguments as in :func:`kernels.lightning.sweep.sweep`."""
+    """Launch one sweep; arguments as in :func:`kernels.lightning.sweep.sweep`.
+
+    ``activated`` and ``preactivation``: :class:`kernels.lightning.operands.Operands`.
+    """
     heads, key_size, value_size = out.shape[2], a.shape[3], c.shape[3]
     layout = pieces.layout
     longest = min(layout.tokens, pieces.segment)
-    tile, columns, warps, stages = tiles(key_size, value_size, a.element_size(), longest)
+    tile, columns, warps, stages = tiles(
+        key_size, value_size, a.element_size(), longest, activated=any(activated)
+    )
     dot, precision = arithmetic(a.dtype)
     states = [initial.stride() if initial is not None else (0, 0, 0, 0)]
     states.append(final.stride() if final is not None else (0, 0, 0, 0))
+    through: tuple[int | None, ...] = (None, None, None, None)
+    if preactivation is not None:
+        through = (*preactivation.stride()[:3], heads // preactivation.shape[2])
     grid = (cdiv(value_size, columns) * heads * pieces.count,)
     if 0 in grid:
         return
     _sweep[grid](
-        a, b, c, out, slopes,
+        a, b, c, out, preactivation, slopes,
         initial if initial is not None else slopes,
         final if final is not None else slopes,
         pieces.table if pieces.table is not None else slopes,
-        *a.stride()[:3], *b.stride()[:3], *c.stride()[:3], *out.stride()[:3],
+        *a.stride()[:3], *b.stride()[:3], *c.stride()[:3], *out.stride()[:3], *through[:3],
         *states[0], *states[1],
         layout.tokens, pieces.segment, pieces.per_sequence, heads,
-        heads // a.shape[2], heads // b.shape[2], heads // c.shape[2], scale,
+        heads // a.shape[2], heads // b.shape[2], heads // c.shape[2], through[3], scale,
         K=key_size, V=value_size, BK=next_power_of_2(max(key_size, 16)), BV=columns, C=tile,
         PACKED=layout.packed, REVERSE=reverse,
         INITIAL=0 if initial is None else (2 if every_piece else 1), FINAL=final is not None,
+        SILU_A=activated[0], SILU_B=activated[1], SILU_C=activated[2],
+        THROUGH=preactivation is not None,
         DOT=dot, PRECISION=precision, STAGES=stages, num_warps=warps,
     )  # fmt: skip

@@ -18,6 +18,8 @@ All take the same arguments:
 * ``cu_seqlens [N+1]``: int32 or int64, from 0 to T, never falling: boundaries of sequences packed
   into one row (B = 1), of which some may be empty. The state starts anew at each.
 * ``scale``: a factor on the output. The released model has none, not even 1/√K.
+* ``activation``: "silu" applies SiLU to q, k and v first, as the released model does; None, the
+  default, nothing.
 
 They raise TypeError on dtypes and ValueError on shapes and boundaries.
 """
@@ -27,6 +29,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import torch
+
+from kernels.lightning.checks import check_activation
 
 
 def recurrence(
@@ -38,6 +42,7 @@ def recurrence(
     initial_state: torch.Tensor | None = None,
     cu_seqlens: torch.Tensor | None = None,
     scale: float = 1.0,
+    activation: str | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The definition, one token at a time, in float64.
 
@@ -46,7 +51,8 @@ def recurrence(
         float64 and never rounded to the inputs' dtype.
     """
     sequences(q, k, v, slopes, initial_state, cu_seqlens)
-    q, k, v, decay = q.double(), k.double(), v.double(), torch.exp(-slopes.double())[:, None, None]
+    q, k, v = activate(activation, q.double(), k.double(), v.double())
+    decay = torch.exp(-slopes.double())[:, None, None]
     k, v = per_query_head(k, q), per_query_head(v, q)
     if cu_seqlens is not None:
         # One row of sequences: each is a batch of its own.
@@ -80,6 +86,7 @@ def masked(
     *,
     cu_seqlens: torch.Tensor | None = None,
     scale: float = 1.0,
+    activation: str | None = None,
 ) -> torch.Tensor:
     """``o = scale · (QKᵀ ⊙ D) V`` with ``D_tu = λ^{t-u}`` for ``u <= t`` of one sequence, else 0.
 
@@ -90,7 +97,7 @@ def masked(
         ``o [B, T, H, V]``, float64.
     """
     sequences(q, k, v, slopes, None, cu_seqlens)
-    q, k, v = q.double(), k.double(), v.double()
+    q, k, v = activate(activation, q.double(), k.double(), v.double())
     k, v = per_query_head(k, q), per_query_head(v, q)
     t = torch.arange(q.shape[1], device=q.device)
     distance = t[:, None] - t[None, :]
@@ -111,6 +118,7 @@ def chunked(
     initial_state: torch.Tensor | None = None,
     cu_seqlens: torch.Tensor | None = None,
     scale: float = 1.0,
+    activation: str | None = None,
     chunk: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Chunks of C tokens: inside one the masked product, between them the state.
@@ -137,7 +145,8 @@ def chunked(
     lengths = sequences(q, k, v, slopes, initial_state, cu_seqlens)
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     given, device = q, q.device
-    q, k, v = q.to(dtype) * scale, k.to(dtype), v.to(dtype)
+    q, k, v = activate(activation, q.to(dtype), k.to(dtype), v.to(dtype))
+    q = q * scale
     k, v = per_query_head(k, q), per_query_head(v, q)
     state = first_state(initial_state, q, v, len(lengths))
     if chunk is None:
@@ -179,6 +188,14 @@ def chunk_size(longest: int, k: int, v: int) -> int:
     balanced = 1 << (max(k, v, 1) - 1).bit_length()
     needed = 1 << max(longest - 1, 0).bit_length()
     return min(max(32, min(balanced, 128)), max(needed, 1))
+
+
+def activate(activation: str | None, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The tensors, or SiLU of each: ``x / (1 + e^-x)``, in the precision they have."""
+    check_activation(activation)
+    if activation is None:
+        return tensors
+    return tuple(torch.nn.functional.silu(x) for x in tensors)
 
 
 def per_query_head(x: torch.Tensor, q: torch.Tensor) -> torch.Tensor:

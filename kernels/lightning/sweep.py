@@ -24,18 +24,22 @@ result                sweep    a, b, c       R                     final
 
 so one kernel, tested once, does all of them. It reads a, b and c once and keeps the state in
 registers.
+
+With SiLU, q, k and v above are SiLU of what is given, which the sweep applies as it reads them, and
+the chain rule multiplies dq, dk and dv by SiLU' of the given q, k and v before they are rounded:
+with ``s`` the logistic function, ``SiLU'(x) = s(x) (1 + x (1 - s(x)))``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 import torch
 
 from kernels import sentinel
 from kernels.lightning import hopper, hopper_gradients, portable
 from kernels.lightning.carry import carry
+from kernels.lightning.operands import Operands
 from kernels.lightning.pieces import Pieces
 from kernels.lightning.trials.sweeps import (
     GRADIENTS,
@@ -46,20 +50,6 @@ from kernels.lightning.trials.sweeps import (
 )
 
 CandidateOf = Callable[..., sentinel.Candidate]
-
-
-class Operands(NamedTuple):
-    """What one sweep reads and writes.
-
-    ``a [B, T, Ha, K]``, ``b [B, T, Hb, K]`` and ``c [B, T, Hc, V]`` of one dtype; ``out`` is
-    ``[B, T, H, V]``, of any floating dtype, every element of which is written. Last dimensions
-    contiguous. Ha, Hb and Hc divide H; head h reads head ``h // (H/Ha)``.
-    """
-
-    a: torch.Tensor
-    b: torch.Tensor
-    c: torch.Tensor
-    out: torch.Tensor
 
 
 def sweep(
@@ -91,18 +81,20 @@ def sweep(
     plans = _plans(operands, pieces, reverse, given, every_piece, final)
     kernel = sentinel.choose(plans, operands[0].a.device)[0].kernel
     if kernel is GRADIENTS:
-        (k, q, do, dv), (v, _, _, dk) = operands
+        (k, q, do, dv, *_), (v, _, _, dk, *_) = operands
         hopper_gradients.gradients(
             q, k, v, do, dv, dk, slopes, pieces,
             scale=scale, initial=given, every_piece=every_piece, final=final,
+            activation=operands[0].preactivation is not None,
         )  # fmt: skip
         return
     launch = hopper.sweep if kernel is HOPPER else portable.sweep
     for n, one in enumerate(operands):
         launch(
-            *one, slopes, pieces,
+            one.a, one.b, one.c, one.out, slopes, pieces,
             reverse=reverse, scale=scale,
             initial=_turned(given, n), every_piece=every_piece, final=final if n == 0 else None,
+            activated=one.activated, preactivation=one.preactivation,
         )  # fmt: skip
 
 
@@ -141,12 +133,21 @@ def takes_hopper(operands: Sequence[Operands]) -> bool:
     a = operands[0].a
     if a.device.type != "cuda" or torch.cuda.get_device_capability(a.device) != (9, 0):
         return False
-    return all(hopper.fits(*one) for one in operands)
+    return all(hopper.fits(*one.tensors) for one in operands)
 
 
 def takes_both(operands: Sequence[Operands]) -> bool:
-    """Whether the kernel that sweeps dv and dk together has their sizes."""
-    return all(x.shape[3] == hopper_gradients.HEAD_SIZE for one in operands for x in one)
+    """Whether the kernel that sweeps dv and dk together takes them.
+
+    That is, their sizes; and q, k and v are activated all or not at all.
+    """
+    silu = operands[0].preactivation is not None
+    both = ((silu, silu, False), silu), ((silu, False, silu), silu)
+    return all(
+        all(x.shape[3] == hopper_gradients.HEAD_SIZE for x in one.tensors)
+        and (one.activated, one.preactivation is not None) == expected
+        for one, expected in zip(operands, both, strict=True)
+    )
 
 
 __all__ = ["Operands", "carry", "sweep"]

@@ -135,7 +135,9 @@ def test_every_aim_about_a_kernel_is_about_a_metric_that_is_printed() -> None:
     cases |= {f"{case}: flash-linear-attention" for case in cases}
     cases.add(f"forward, {shapes.FULL.attention[-1].name}, no decay")
     cases |= {f"memory of forward and backward, {name}" for name in names}
-    cases.add("token mixer, 8 × 8K × 64 heads")
+    tiny = TINY.attention[0].name
+    mixed = {line.metric for line in run("token_mixer").lines}
+    cases |= {metric.replace(tiny, name) for metric in mixed for name in names}
     cases |= {line.metric for line in run("lightning").lines if line.metric.endswith("to 1M")}
     cases |= {f"decode-{batch}" for batch in decode.BATCHES}
     assert {aim.metric for aim in AIMS if aim.bench in KERNEL_CASES} <= cases

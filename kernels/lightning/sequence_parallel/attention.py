@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 import torch.distributed as dist
 
+from kernels.lightning.checks import check_activation
 from kernels.lightning.sequence_parallel.shares import Share, share
 from kernels.lightning.sequence_parallel.sums import (
     combine,
@@ -38,6 +39,7 @@ class Attention(Protocol):
         output_final_state: bool = False,
         cu_seqlens: torch.Tensor | None = None,
         scale: float = 1.0,
+        activation: str | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]: ...
 
 
@@ -51,6 +53,7 @@ def lasp_attention(
     lengths: Sequence[int] | None = None,
     cu_seqlens: torch.Tensor | Sequence[int] | None = None,
     scale: float = 1.0,
+    activation: str | None = None,
     horizons: Sequence[int] | None = None,
     attention: Attention | None = None,
 ) -> torch.Tensor:
@@ -67,6 +70,8 @@ def lasp_attention(
         cu_seqlens: boundaries of packed sequences (B = 1) over all ranks' tokens, the same on every
             rank. Read on the host: on a GPU this waits for it, so keep it on the CPU.
         scale: a factor on the output.
+        activation: "silu" applies SiLU to q, k and v, of which gradients are then those before it;
+            None takes them as they are.
         horizons: ``horizon(slopes, bits).tolist()``, computed once per layer: leaves out tokens
             whose weight on the other side of an edge is below ``2^-bits``. Without it all are
             summed.
@@ -77,7 +82,8 @@ def lasp_attention(
         ``o [B, n, H, V]`` in q's dtype.
 
     Raises:
-        ValueError: lengths or boundaries do not fit the group and the tokens.
+        ValueError: lengths or boundaries do not fit the group and the tokens; an unknown
+            activation.
     """
     rank, world = dist.get_rank(group), dist.get_world_size(group)
     tokens = q.shape[1]
@@ -99,8 +105,9 @@ def lasp_attention(
 
     mine = share(lengths, rank, cu_seqlens)
     return attend(
-        q, k, v, slopes, mine, gather, scale=scale, horizons=horizons, attention=attention
-    )
+        q, k, v, slopes, mine, gather,
+        scale=scale, activation=activation, horizons=horizons, attention=attention,
+    )  # fmt: skip
 
 
 def attend(
@@ -112,10 +119,12 @@ def attend(
     gather: Gather,
     *,
     scale: float = 1.0,
+    activation: str | None = None,
     horizons: Sequence[int] | None = None,
     attention: Attention | None = None,
 ) -> torch.Tensor:
     """:func:`lasp_attention` with the share worked out and any way to gather."""
+    check_activation(activation)
     if attention is None:
         from kernels.lightning.api import lightning_attention
 
@@ -124,18 +133,20 @@ def attend(
     if mine.exchange:
         with torch.no_grad():
             local = (
-                local_state(k, v, slopes, tokens=mine.tail, horizons=horizons)
+                local_state(
+                    k, v, slopes, tokens=mine.tail, horizons=horizons, activation=activation
+                )
                 if mine.after
                 else no_state(q, v)
             )
             gathered = gather(local)
             state = combine(gathered, mine.before, slopes) if mine.before else None
             del gathered
-    o, final = _attend_from(state, q, k, v, slopes, mine, scale, attention)
+    o, final = _attend_from(state, q, k, v, slopes, mine, scale, activation, attention)
     if not mine.exchange:
         return o
     result: torch.Tensor = _Exchange.apply(  # type: ignore[no-untyped-call]
-        o, final, q, slopes, mine, gather, scale, horizons
+        o, final, q, slopes, mine, gather, scale, activation, horizons
     )
     return result
 
@@ -157,10 +168,12 @@ class _Exchange(torch.autograd.Function):
         mine: Share,
         gather: Gather,
         scale: float,
+        activation: str | None,
         horizons: Sequence[int] | None,
     ) -> torch.Tensor:
         ctx.save_for_backward(q, slopes)
-        ctx.mine, ctx.gather, ctx.scale, ctx.horizons = mine, gather, scale, horizons
+        ctx.mine, ctx.gather, ctx.horizons = mine, gather, horizons
+        ctx.scale, ctx.activation = scale, activation
         return o.view_as(o)
 
     @staticmethod
@@ -169,13 +182,16 @@ class _Exchange(torch.autograd.Function):
         q, slopes = ctx.saved_tensors
         mine: Share = ctx.mine
         local = (
-            local_gradient(q, do, slopes, tokens=mine.head, horizons=ctx.horizons, scale=ctx.scale)
+            local_gradient(
+                q, do, slopes,
+                tokens=mine.head, horizons=ctx.horizons, scale=ctx.scale, activation=ctx.activation,
+            )
             if mine.before
             else no_state(q, do)
-        )
+        )  # fmt: skip
         gathered = ctx.gather(local)
         dfinal = combine(gathered, mine.after, slopes) if mine.after else None
-        return do, dfinal, None, None, None, None, None, None
+        return do, dfinal, *(None,) * 7
 
 
 def _attend_from(
@@ -186,6 +202,7 @@ def _attend_from(
     slopes: torch.Tensor,
     mine: Share,
     scale: float,
+    activation: str | None,
     attention: Attention,
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """This rank's o, and the state after its last token when a later rank starts from it."""
@@ -218,6 +235,7 @@ def _attend_from(
             if inside
             else None,
             scale=scale,
+            activation=activation,
         )
         o, states = result if isinstance(result, tuple) else (result, None)
         outputs.append(o)

@@ -7,6 +7,8 @@ from itertools import groupby
 
 import torch
 
+from kernels.lightning.checks import check_activation
+from kernels.lightning.reference import activate
 from kernels.triton_support import next_power_of_2
 
 ELEMENTS_AT_ONCE = 1 << 25
@@ -20,6 +22,7 @@ def local_state(
     *,
     tokens: int | None = None,
     horizons: Sequence[int] | None = None,
+    activation: str | None = None,
 ) -> torch.Tensor:
     """``L = Σ_t λ^{n-t} k_t v_tᵀ``: the state after the last token, from nothing.
 
@@ -29,13 +32,16 @@ def local_state(
         tokens: only the last so many are summed (those after the last boundary); all if left out.
         horizons: per head, tokens further back than this are left out
             (``kernels.lightning.horizon`` has the bound); none are if left out.
+        activation: "silu" sums SiLU of k and v, None these as they are.
 
     Returns:
         ``[B, H, K, V]`` in float32 (float64 for float64 inputs).
     """
     n = k.shape[1]
     tokens = n if tokens is None else tokens
-    return _decayed_sum(k[:, n - tokens :], v[:, n - tokens :], slopes, horizons, from_end=True)
+    near = slice(n - tokens, n)
+    both = (activation, activation)
+    return _decayed_sum(k[:, near], v[:, near], slopes, horizons, both, from_end=True)
 
 
 def local_gradient(
@@ -46,6 +52,7 @@ def local_gradient(
     tokens: int | None = None,
     horizons: Sequence[int] | None = None,
     scale: float = 1.0,
+    activation: str | None = None,
 ) -> torch.Tensor:
     """``M = scale · Σ_t λ^t q_t do_tᵀ``: the gradient by the state before the first token.
 
@@ -55,11 +62,14 @@ def local_gradient(
         tokens: only the first so many are summed (those before the first boundary).
         horizons: as for :func:`local_state`.
         scale: the operator's scale.
+        activation: "silu" sums with SiLU of q, None with q as it is.
 
     Returns:
         ``[B, H, K, V]`` in float32 (float64 for float64 inputs).
     """
-    return scale * _decayed_sum(q[:, :tokens], do[:, :tokens], slopes, horizons, from_end=False)
+    near = slice(0, tokens)
+    one = (activation, None)
+    return scale * _decayed_sum(q[:, near], do[:, near], slopes, horizons, one, from_end=False)
 
 
 def combine(
@@ -101,13 +111,18 @@ def _decayed_sum(
     b: torch.Tensor,
     slopes: torch.Tensor,
     horizons: Sequence[int] | None,
+    activations: tuple[str | None, str | None],
     *,
     from_end: bool,
 ) -> torch.Tensor:
     """``Σ_t λ^d a_t b_tᵀ`` with ``d = n - t`` (``from_end``) or ``d = t``, t = 1..n.
 
+    ``activations`` are applied to a and to b first.
+
     Heads whose horizons round up to the same power of two are summed together, over so many tokens.
     """
+    for activation in activations:
+        check_activation(activation)
     batch, n, heads, keys = a.shape
     group, dtype = len(slopes) // heads, wide(a)
     out = a.new_zeros(batch, heads, group, keys, b.shape[3], dtype=dtype)
@@ -120,8 +135,9 @@ def _decayed_sum(
             t = torch.arange(part.start + 1, part.stop + 1, device=a.device, dtype=torch.float64)
             d = n - t if from_end else t
             decay = torch.exp(-s[first:end] * d[:, None, None]).to(dtype)  # [t, heads, group]
-            left = a[:, part, first:end, None].to(dtype) * decay[..., None]
-            right = b[:, part, first:end].to(dtype)
+            (left,) = activate(activations[0], a[:, part, first:end, None].to(dtype))
+            (right,) = activate(activations[1], b[:, part, first:end].to(dtype))
+            left = left * decay[..., None]
             out[:, first:end] += torch.einsum("bthgk,bthv->bhgkv", left, right)
     return out.flatten(1, 2)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 
-from kernels.lightning import pieces, pieces_device, portable
+from kernels.lightning import pieces, pieces_device, portable, silu_device
 from kernels.lightning.pieces import Pieces
 from kernels.lightning.trials import inputs, reference
 from kernels.sentinel import Candidate, Finding, Guarded, Kernel, Output, judge
@@ -19,7 +19,7 @@ class Carry(NamedTuple):
     """What the compiled code depends on; fields as in :class:`.sweeps.Sweep`.
 
     ``boundary``: dtype of ``cu_seqlens``, None where there is none. ``parts``: pieces are taken in
-    parts.
+    parts. ``activated``: of b and c.
     """
 
     K: int
@@ -34,6 +34,7 @@ class Carry(NamedTuple):
     shared: bool
     boundary: torch.dtype | None
     parts: bool
+    activated: tuple[bool, bool] = (False, False)
 
 
 def carry_candidate(
@@ -46,6 +47,7 @@ def carry_candidate(
     reverse: bool,
     initial: torch.Tensor | None,
     final: torch.Tensor | None,
+    activated: tuple[bool, bool] = (False, False),
 ) -> Candidate:
     """The launches of :func:`kernels.lightning.carry.carry` with these arguments."""
     _, tokens, heads, packed = cut.layout
@@ -65,6 +67,7 @@ def carry_candidate(
             b_heads != heads,
             None if cu_seqlens is None else cu_seqlens.dtype,
             parts > 1,
+            activated,
         ),
     )
 
@@ -87,8 +90,9 @@ def check(settings: Carry, device: torch.device) -> Finding:
     scale = inputs.SCALE if s.reverse else 1.0  # a forward state has none
     initial = draw(sequences, heads, s.K, s.V) if s.initial else None
     walked = reference.walk(
-        b, b, c, slopes, batch.host, reverse=s.reverse, scale=scale, initial=initial
-    )
+        b, b, c, slopes, batch.host,
+        reverse=s.reverse, scale=scale, initial=initial, activated=(False, *s.activated),
+    )  # fmt: skip
     states = Guarded(walked.carried.shape, torch.float32, device)
     limit = inputs.LIMITS[s.dtype]
     outputs = [Output("the states at cuts", states, walked.carried, limit, 1)]
@@ -104,7 +108,7 @@ def check(settings: Carry, device: torch.device) -> Finding:
         found = carry(
             b, c, slopes, batch.pieces, batch.cu_seqlens,
             reverse=s.reverse, scale=scale, initial=initial,
-            final=None if final is None else final.view,
+            final=None if final is None else final.view, activated=s.activated,
             **({"part_tokens": pieces.TILE} if s.parts else {}),
         )  # fmt: skip
         states.view.copy_(found)
@@ -118,21 +122,29 @@ CARRY = Kernel(
     (
         # Not as the module's `__file__`: it imports this one, and may not be there yet.
         str(Path(portable.__file__ or "").with_name("carry.py")),
-        *(str(x.__file__) for x in (portable, pieces, pieces_device, inputs, reference)),
+        *(
+            str(x.__file__)
+            for x in (portable, silu_device, pieces, pieces_device, inputs, reference)
+        ),
         __file__,
     ),
 )
 
 
 def candidates() -> Iterator[Candidate]:
-    """Head sizes 64 and 128 in bfloat16, both directions, dense and packed, with states and not."""
+    """Head sizes 64 and 128 in bfloat16, both directions, dense and packed, with states and not.
+
+    Of 128 also with SiLU: of k and v forward, of q in reverse.
+    """
     bf16 = torch.bfloat16
     for size, reverse in product((64, 128), (False, True)):
         for states, boundary in ((False, None), (False, torch.int32), (True, torch.int32)):
             packed = boundary is not None
-            settings = Carry(
+            plain = Carry(
                 size, size, bf16, reverse, packed, states, states, 16, 16, False, boundary, False
             )
-            yield Candidate(CARRY, settings)
-            if not packed:
-                yield Candidate(CARRY, settings._replace(parts=True))
+            activated = plain._replace(activated=(True, not reverse))
+            for settings in (plain, activated) if size == 128 else (plain,):
+                yield Candidate(CARRY, settings)
+                if not packed:
+                    yield Candidate(CARRY, settings._replace(parts=True))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from kernels.lightning import decode, decode_device
+from kernels.lightning import decode, decode_device, silu_device
 from kernels.lightning.trials import inputs
 from kernels.sentinel import Candidate, Finding, Guarded, Kernel, Output, judge
 
@@ -115,7 +115,7 @@ def check(settings: Decode, device: torch.device) -> Finding:
 DECODE = Kernel(
     "lightning.decode",
     check,
-    (*(str(x.__file__) for x in (decode, decode_device, inputs)), __file__),
+    (*(str(x.__file__) for x in (decode, decode_device, silu_device, inputs)), __file__),
 )
 
 

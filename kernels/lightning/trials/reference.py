@@ -18,6 +18,8 @@ def sweep_reference(
     reverse: bool = False,
     scale: float = 1.0,
     initial: torch.Tensor | None = None,
+    activated: Sequence[bool] = (False, False, False),
+    preactivation: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One sweep over whole sequences: the plain reference of the sweep's kernels.
 
@@ -28,19 +30,35 @@ def sweep_reference(
             Hb and Hc divide H; head h reads head ``h // (H/Ha)``.
         slopes: ``[H]``, ``>= 0``.
         initial: R ``[B, H, K, V]``, zero when left out.
+        activated: whether a, b and c are SiLU of what is given.
+        preactivation: ``[B, T, Hp, V]``: out is multiplied by SiLU' of it.
 
     Returns:
         ``out [B, T, H, V]`` and ``final [B, H, K, V]``, float64.
     """
     heads = len(slopes)
-    a, b, c = (x.double().repeat_interleave(heads // x.shape[2], 2) for x in (a, b, c))
+    a, b, c = (
+        torch.nn.functional.silu(x) if silu else x
+        for x, silu in zip((_per_head(y, heads) for y in (a, b, c)), activated, strict=True)
+    )
     if initial is None:
         initial = a.new_zeros(len(a), heads, a.shape[3], c.shape[3])
     results = [
         _head(a[:, :, h], b[:, :, h], c[:, :, h], slopes[h], initial[:, h], reverse, scale)
         for h in range(heads)
     ]
-    return torch.stack([o for o, _ in results], 2), torch.stack([f for _, f in results], 1)
+    out = torch.stack([o for o, _ in results], 2)
+    final = torch.stack([f for _, f in results], 1)
+    if preactivation is not None:
+        x = _per_head(preactivation, heads)
+        s = torch.sigmoid(x)
+        out = out * s * (1 + x * (1 - s))
+    return out, final
+
+
+def _per_head(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """float64, every head repeated for those that read it."""
+    return x.double().repeat_interleave(heads // x.shape[2], 2)
 
 
 def _head(
@@ -121,6 +139,8 @@ def walk(
     reverse: bool,
     scale: float,
     initial: torch.Tensor | None,
+    activated: Sequence[bool] = (False, False, False),
+    preactivation: torch.Tensor | None = None,
 ) -> Walked:
     """:func:`sweep_reference` piece by piece, with the state that each piece starts from."""
     heads, sequences = len(slopes), 1 + max(x.sequence for x in pieces)
@@ -133,8 +153,11 @@ def walk(
     for number, n, row, start, stop in reversed(pieces) if reverse else pieces:
         carried[number] = state[n]
         x, y, z = (x[row : row + 1, start:stop] for x in (a, b, c))
+        raw = None if preactivation is None else preactivation[row : row + 1, start:stop]
         o, after = sweep_reference(
-            x, y, z, slopes, reverse=reverse, scale=scale, initial=state[n : n + 1]
-        )
+            x, y, z, slopes,
+            reverse=reverse, scale=scale, initial=state[n : n + 1],
+            activated=activated, preactivation=raw,
+        )  # fmt: skip
         out[row, start:stop], state[n] = o[0], after[0]
     return Walked(out, state, carried)

@@ -9,13 +9,20 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kernels.lightning import hopper, hopper_gradients, pieces, pieces_device, portable
+from kernels.lightning import (
+    hopper,
+    hopper_device,
+    hopper_gradients,
+    pieces,
+    pieces_device,
+    portable,
+    silu_device,
+)
+from kernels.lightning.operands import Operands
 from kernels.lightning.pieces import Pieces
 from kernels.lightning.trials import inputs, reference
 from kernels.sentinel import Candidate, Finding, Guarded, Kernel, Output, judge, surrounded
 
-Operand = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""a, b, c, out: :class:`kernels.lightning.sweep.Operands`."""
 NO_STATE, CUTS, ALL = 0, 1, 2
 """Initial states: none; behind cuts only; of every piece. As ``INITIAL`` in the kernels."""
 LONG = 2**30
@@ -27,7 +34,8 @@ class Sweep(NamedTuple):
 
     ``turned``: the initial state is read transposed (its keys are contiguous). ``cut``: sequences
     have more than one piece. ``tokens`` and ``heads``: :func:`.inputs.kind` of their number.
-    ``shared``: heads share operands. ``tile``: its tokens.
+    ``shared``: heads share operands. ``tile``: its tokens. ``activated``: of a, b and c.
+    ``through``: the output is multiplied by SiLU' of a preactivation.
     """
 
     K: int
@@ -44,10 +52,12 @@ class Sweep(NamedTuple):
     heads: int
     shared: bool
     tile: int
+    activated: tuple[bool, bool, bool] = (False, False, False)
+    through: bool = False
 
 
 def hopper_candidate(
-    operand: Operand,
+    operand: Operands,
     cut: Pieces,
     reverse: bool,
     initial: torch.Tensor | None,
@@ -60,7 +70,7 @@ def hopper_candidate(
 
 
 def gradients_candidate(
-    dv: Operand,
+    dv: Operands,
     cut: Pieces,
     initial: torch.Tensor | None,
     every_piece: bool,
@@ -75,7 +85,7 @@ def gradients_candidate(
 
 
 def portable_candidate(
-    operand: Operand,
+    operand: Operands,
     cut: Pieces,
     reverse: bool,
     initial: torch.Tensor | None,
@@ -83,7 +93,7 @@ def portable_candidate(
     final: torch.Tensor | None,
 ) -> Candidate:
     """One launch of :func:`kernels.lightning.portable.sweep` with these arguments."""
-    a, _, c, _ = operand
+    a, c = operand.a, operand.c
     longest = min(cut.layout.tokens, cut.segment)
     tile = _tile(a.shape[3], c.shape[3], a.element_size(), longest)
     settings = _settings(operand, cut, reverse, initial, every_piece, final, tile)
@@ -91,7 +101,7 @@ def portable_candidate(
 
 
 def _settings(
-    operand: Operand,
+    operand: Operands,
     cut: Pieces,
     reverse: bool,
     initial: torch.Tensor | None,
@@ -99,7 +109,7 @@ def _settings(
     final: torch.Tensor | None,
     tile: int,
 ) -> Sweep:
-    a, _, c, out = operand
+    a, c, out = operand.a, operand.c, operand.out
     _, tokens, heads, packed = cut.layout
     _, _, a_heads, key_size = a.shape
     _, _, c_heads, value_size = c.shape
@@ -118,6 +128,8 @@ def _settings(
         inputs.kind(heads),
         not a_heads == c_heads == heads,
         tile,
+        operand.activated,
+        operand.preactivation is not None,
     )
 
 
@@ -160,23 +172,30 @@ def check(
     # k and v may be shared by heads: b and c of forward sweeps, a of reverse ones.
     a, b, c = operand(s.K, s.reverse), operand(s.K, not s.reverse), operand(s.V, not s.reverse)
     read = [(a, b, c)]
+    activated = [s.activated]
     if pair:  # (k, q, do) -> dv and (v, do, q) -> dk
         read.append((operand(s.V, s.reverse), c, b))
+        activated.append((s.activated[0], s.activated[2], s.activated[1]))
+    before: list[torch.Tensor | None] = [None] * len(read)
+    if s.through:  # of a pair dv's is v, and dk's is k
+        before = [read[1][0], a] if pair else [operand(s.V, s.reverse)]
     state = None
     if s.initial == ALL:
         state = draw(batch.pieces.layout.sequences, heads, s.K, s.V)
     outputs: list[Output] = []
-    operands: list[Operand] = []
+    operands: list[Operands] = []
     carried = final = None
     limit = inputs.LIMITS[s.dtype]
     for n, one in enumerate(read):
         start = None if state is None else state.mT if n else state
         walked = reference.walk(
-            *one, slopes, batch.host, reverse=s.reverse, scale=inputs.SCALE, initial=start
-        )
+            *one, slopes, batch.host,
+            reverse=s.reverse, scale=inputs.SCALE, initial=start,
+            activated=activated[n], preactivation=before[n],
+        )  # fmt: skip
         out = Guarded(walked.out.shape, s.out, device)
         outputs.append(Output(f"out {n}" if pair else "out", out, walked.out, limit, 2))
-        operands.append((*one, out.view))
+        operands.append(Operands(*one, out.view, activated[n], before[n]))
         if n == 0:
             carried = _given(walked.carried, batch, s)
             if s.final:
@@ -209,20 +228,28 @@ def _given(carried: torch.Tensor, batch: inputs.Batch, s: Sweep) -> torch.Tensor
     return surrounded(states.mT).mT if s.turned else surrounded(states)
 
 
-def _hopper(operands: Sequence[Operand], *rest: Any, **named: Any) -> None:
+def _hopper(operands: Sequence[Operands], *rest: Any, **named: Any) -> None:
     (one,) = operands
-    hopper.sweep(*one, *rest, **named)
+    _one(hopper.sweep, one, *rest, **named)
 
 
-def _gradients(operands: Sequence[Operand], *rest: Any, reverse: bool, **named: Any) -> None:
+def _gradients(operands: Sequence[Operands], *rest: Any, reverse: bool, **named: Any) -> None:
     assert reverse
-    (k, q, do, dv), (v, _, _, dk) = operands
-    hopper_gradients.gradients(q, k, v, do, dv, dk, *rest, **named)
+    (k, q, do, dv, *_), (v, _, _, dk, *_) = operands
+    activation = operands[0].preactivation is not None
+    hopper_gradients.gradients(q, k, v, do, dv, dk, *rest, **named, activation=activation)
 
 
-def _portable(operands: Sequence[Operand], *rest: Any, **named: Any) -> None:
+def _portable(operands: Sequence[Operands], *rest: Any, **named: Any) -> None:
     (one,) = operands
-    portable.sweep(*one, *rest, **named)
+    _one(portable.sweep, one, *rest, **named)
+
+
+def _one(sweep: Callable[..., None], one: Operands, *rest: Any, **named: Any) -> None:
+    sweep(
+        one.a, one.b, one.c, one.out, *rest, **named,
+        activated=one.activated, preactivation=one.preactivation,
+    )  # fmt: skip
 
 
 def _sources(*modules: Any) -> tuple[str, ...]:
@@ -235,22 +262,24 @@ def _sources(*modules: Any) -> tuple[str, ...]:
 HOPPER = Kernel(
     "lightning.hopper",
     functools.partial(check, launch=_hopper, tiles=hopper.STAGES + 2),
-    _sources(hopper),
+    _sources(hopper, hopper_device),
 )
 GRADIENTS = Kernel(
     "lightning.hopper_gradients",
     functools.partial(check, launch=_gradients, tiles=hopper_gradients.STAGES + 3, pair=True),
-    _sources(hopper_gradients, hopper),
+    _sources(hopper_gradients, hopper, hopper_device),
 )
 PORTABLE = Kernel(
     "lightning.portable",
     functools.partial(check, launch=_portable, tiles=3),
-    _sources(portable),
+    _sources(portable, silu_device),
 )
 
 
 def candidates(device: torch.device) -> Iterator[Candidate]:
     """What forward and backward launch for common sizes: dense and packed, whole and cut.
+
+    In bfloat16 with heads of 128 also with SiLU.
 
     Those of the portable kernel, which takes the place of the others, on every GPU.
     """
@@ -259,27 +288,51 @@ def candidates(device: torch.device) -> Iterator[Candidate]:
     if torch.cuda.get_device_capability(device) == (9, 0):
         for size, modes in ((64, some), (128, every)):
             for mode in modes:
-                for settings in dict.fromkeys(_launches(size, bf16, hopper.TILE, *mode)):
+                for settings in _launches(size, bf16, hopper.TILE, *mode):
                     yield Candidate(HOPPER, settings)
-        for mode in every:
-            _, _, dv, _ = _launches(hopper_gradients.HEAD_SIZE, bf16, hopper.TILE, *mode)
+        size = hopper_gradients.HEAD_SIZE
+        for (packed, cut, states), activation in product(every, (False, True)):
+            _, _, dv, _ = _four(size, bf16, hopper.TILE, packed, cut, states, activation)
             yield Candidate(GRADIENTS, dv)
     sizes = ((bf16, 64), (bf16, 128), (bf16, 256), (torch.float16, 128), (torch.float32, 128))
     for dtype, size in sizes:
         tile = _tile(size, size, dtype.itemsize, LONG)
         for mode in every if (dtype, size) == (bf16, 128) else some:
-            for settings in dict.fromkeys(_launches(size, dtype, tile, *mode)):
+            for settings in _launches(size, dtype, tile, *mode):
                 yield Candidate(PORTABLE, settings)
 
 
 def _launches(
     size: int, dtype: torch.dtype, tile: int, packed: bool, cut: bool, states: bool
+) -> Iterator[Sweep]:
+    """Of o, dq, dv and dk, each once."""
+    common = (dtype, size) == (torch.bfloat16, 128)
+    found: dict[Sweep, None] = {}
+    for activation in (False, True) if common else (False,):
+        found |= dict.fromkeys(_four(size, dtype, tile, packed, cut, states, activation))
+    yield from found
+
+
+def _four(
+    size: int,
+    dtype: torch.dtype,
+    tile: int,
+    packed: bool,
+    cut: bool,
+    states: bool,
+    activation: bool,
 ) -> tuple[Sweep, Sweep, Sweep, Sweep]:
-    """o, dq, dv and dk."""
+    """o, dq, dv and dk; with ``activation`` as :mod:`kernels.lightning.sweep` has their SiLU."""
     initial = ALL if states else CUTS if cut else NO_STATE
     o = Sweep(
         size, size, dtype, dtype, False, packed, initial, False, states and not cut, cut, 16, 16,
         False, tile,
     )  # fmt: skip
     dq = o._replace(turned=initial != NO_STATE, final=False)
-    return o, dq, o._replace(reverse=True), dq._replace(reverse=True)
+    dv, dk = o._replace(reverse=True), dq._replace(reverse=True)
+    if activation:
+        o = o._replace(activated=(True, True, True))
+        dq = dq._replace(activated=(False, True, True), through=True)
+        dv = dv._replace(activated=(True, True, False), through=True)
+        dk = dk._replace(activated=(True, False, True), through=True)
+    return o, dq, dv, dk

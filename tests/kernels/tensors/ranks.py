@@ -32,11 +32,13 @@ def plain(
     output_final_state: bool = False,
     cu_seqlens: torch.Tensor | None = None,
     scale: float = 1.0,
+    activation: str | None = None,
 ) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
     """The chunked reference under the kernel's arguments."""
     o, state = chunked(
-        q, k, v, slopes, initial_state=initial_state, cu_seqlens=cu_seqlens, scale=scale
-    )
+        q, k, v, slopes,
+        initial_state=initial_state, cu_seqlens=cu_seqlens, scale=scale, activation=activation,
+    )  # fmt: skip
     return (o, state) if output_final_state else o
 
 
@@ -87,6 +89,7 @@ class Case(NamedTuple):
     lengths: list[int]
     boundaries: list[int] | None
     scale: float
+    activation: str | None
 
 
 def make(
@@ -96,6 +99,7 @@ def make(
     heads: tuple[int, int] = (2, 2),
     sizes: tuple[int, int] = (2, 3),
     decays: bool = True,
+    activation: str | None = None,
 ) -> Case:
     generator = torch.Generator().manual_seed(seed)
 
@@ -105,7 +109,8 @@ def make(
 
     x = draw(heads[0], sizes[0]), draw(heads[1], sizes[0]), draw(heads[1], sizes[1])
     slopes = alibi_slopes(heads[0], 0, 2) / 4 if decays else no_decay(heads[0])
-    return Case(x, draw(heads[0], sizes[1]), slopes, lengths, boundaries, 0.7)
+    weight = draw(heads[0], sizes[1])
+    return Case(x, weight, slopes, lengths, boundaries, 0.7, activation)
 
 
 def cut(x: torch.Tensor, lengths: Sequence[int]) -> list[torch.Tensor]:
@@ -117,7 +122,9 @@ def expected(case: Case) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
     """o and the gradients of q, k, v on one device."""
     q, k, v = (x.clone().requires_grad_() for x in case.x)
     cu_seqlens = None if case.boundaries is None else torch.tensor(case.boundaries)
-    o, _ = recurrence(q, k, v, case.slopes, cu_seqlens=cu_seqlens, scale=case.scale)
+    o, _ = recurrence(
+        q, k, v, case.slopes, cu_seqlens=cu_seqlens, scale=case.scale, activation=case.activation
+    )
     if not o.requires_grad:  # not one token
         return o, tuple(map(torch.zeros_like, case.x))
     return o.detach(), torch.autograd.grad((o * case.weight).sum(), (q, k, v))
@@ -143,6 +150,7 @@ def simulate(
             mine,
             gather,
             scale=case.scale,
+            activation=case.activation,
             horizons=horizons,
             attention=attention,
         )
@@ -166,7 +174,7 @@ def processes(rank: int, folder: str) -> None:
     for group, world, mine in ((None, 4, rank), (pairs[rank // 2], 2, rank % 2)):
         lengths = [13, 7, 0, 20][:world]
         for boundaries in (None, [0, 3, 3, 18, sum(lengths)]):
-            case = make(world, lengths, boundaries)
+            case = make(world, lengths, boundaries, activation="silu" if world == 2 else None)
             wanted, wanted_gradients = expected(case)
             leaves = [cut(x, lengths)[mine] for x in case.x]
             q, k, v = leaves
@@ -180,6 +188,7 @@ def processes(rank: int, folder: str) -> None:
                 lengths=lengths,
                 cu_seqlens=cu_seqlens,
                 scale=case.scale,
+                activation=case.activation,
                 attention=plain,
             )
             torch.autograd.backward(o, torch.split(case.weight, lengths, dim=1)[mine])

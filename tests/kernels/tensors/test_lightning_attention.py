@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from tests.kernels.tensors.attention_cases import (
     kinds_of_slopes,
     near,
     outcome,
+    plain_formula,
     random_cotangents,
     same,
 )
@@ -29,7 +31,7 @@ from tests.kernels.tensors.attention_cases import (
 COTANGENTS = ("both", "both", "o", "state")
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(cases(longest=65, sizes=(16, 32)), st.sampled_from(COTANGENTS))
 def test_equals_the_recurrence(x: Case, of: str) -> None:
     near(outcome(x, of), exact(x, of), x.q.dtype)
@@ -48,17 +50,37 @@ def test_head_sizes(K: int, V: int) -> None:
     near(outcome(x), exact(x), torch.bfloat16)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_silu_of_what_is_given(dtype: torch.dtype) -> None:
+    """By the formula in float64, SiLU not rounded there; large numbers, where it is 0 or x, too."""
+    x = case([41, 0, 29], H=2, Hk=1, V=16, dtype=dtype, scale=0.5, activation="silu")
+    x = x._replace(q=x.q * 40)  # of some, e^-x is infinite in float32
+    near(outcome(x), plain_formula(x), dtype)
+    assert outcome(x._replace(k=x.k.clone().fill_(-1e4), initial=None))["o"].eq(0).all()
+
+
+def test_no_activation_is_the_default() -> None:
+    x = case(20)
+    default, none, silu = (
+        outcome(x, form=partial(lightning_attention, output_final_state=True, **options))["o"]
+        for options in ({}, {"activation": None}, {"activation": "silu"})
+    )
+    assert torch.equal(default, none)
+    assert not torch.equal(default, silu)
+
+
 @pytest.mark.parametrize("kind", list(kinds_of_slopes(2)))
 def test_slopes(kind: str) -> None:
     x = case(129, slopes=kinds_of_slopes(2)[kind])
     near(outcome(x), exact(x), torch.float32)
 
 
+@pytest.mark.parametrize("options", [{}, {"K": 64, "V": 64, "dtype": torch.bfloat16}])
 @pytest.mark.parametrize("tokens", [0, [0], [0, 0, 3, 0], 1])
-def test_no_tokens_hand_the_state_on(tokens: Any) -> None:
-    x = case(tokens)
+def test_no_tokens_hand_the_state_on(tokens: Any, options: Any) -> None:
+    x = case(tokens, **options)
     found = outcome(x)
-    near(found, exact(x), torch.float32)
+    near(found, exact(x), x.q.dtype)
     if not x.q.numel():
         assert x.initial is not None
         assert torch.equal(found["state"], x.initial)
@@ -80,7 +102,7 @@ def test_the_plain_form_equals_the_kernels(
     plain = outcome(x)
     near(found, {name: y.double() for name, y in plain.items()}, dtype)
     assert {name: y.dtype for name, y in plain.items()} == {n: y.dtype for n, y in found.items()}
-    odd = case(9, K=3, V=5)  # sizes that only the plain form takes
+    odd = case(9, K=3, V=5, activation="silu")  # sizes that only the plain form takes
     near(outcome(odd), exact(odd), torch.float32)
 
 
@@ -111,7 +133,7 @@ def test_a_sequence_in_two_parts() -> None:
 
 def test_a_document_has_the_same_bits_alone() -> None:
     lengths = [70, 0, 129, 64]
-    x = case(lengths, H=2, Hk=1, V=16, dtype=torch.bfloat16, scale=0.5)
+    x = case(lengths, H=2, Hk=1, V=16, dtype=torch.bfloat16, scale=0.5, activation="silu")
     packed = outcome(x)
     do, d_state = random_cotangents(x)
     start = 0
@@ -136,7 +158,7 @@ def test_a_document_has_the_same_bits_alone() -> None:
 
 @pytest.mark.parametrize("tokens", [100, [60, 40]])
 def test_a_run_has_the_same_bits_again(tokens: Any) -> None:
-    x = case(tokens, H=2, Hk=1, dtype=torch.bfloat16)
+    x = case(tokens, H=2, Hk=1, dtype=torch.bfloat16, activation="silu")
     same(outcome(x), outcome(x))
 
 
@@ -203,7 +225,7 @@ def _layouts(x: Case) -> dict[str, Case]:
 
 
 def test_tensors_are_read_where_they_lie() -> None:
-    x = case(21, B=2, H=2, K=16, V=16, dtype=torch.bfloat16)
+    x = case(21, B=2, H=2, K=16, V=16, dtype=torch.bfloat16, activation="silu")
     expected = outcome(x)
     for name, moved in _layouts(x).items():
         assert any(not y.is_contiguous() for y in moved[:5] if y is not None), name
@@ -211,7 +233,7 @@ def test_tensors_are_read_where_they_lie() -> None:
 
 
 def test_expanded_tensors_and_strided_boundaries() -> None:
-    x = case([12, 9], H=2, dtype=torch.bfloat16)
+    x = case([12, 9], H=2, dtype=torch.bfloat16, activation="silu")
     one = x._replace(
         k=x.k[:, :1, :1].expand(-1, 21, 2, -1), slopes=x.slopes[:1].expand(2), v=x.v[:, :, :1]
     )

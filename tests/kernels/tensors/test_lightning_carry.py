@@ -76,8 +76,9 @@ def test_sixty_four_tokens_a_tile() -> None:
         near(outcome(x), exact(x), torch.bfloat16)
 
 
+@pytest.mark.parametrize("silu", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
-def test_the_states_at_the_cuts(reverse: bool) -> None:
+def test_the_states_at_the_cuts(reverse: bool, silu: bool) -> None:
     """Forward the state before each piece, in reverse the cotangent of the one behind it."""
     x = case(50, B=2, H=2, K=16, V=32, slopes=alibi_slopes(2, 0, 80))
     pieces = cut(Layout(2, 50, 2, False), 16, None)
@@ -86,8 +87,12 @@ def test_the_states_at_the_cuts(reverse: bool) -> None:
     found = carry(
         x.k, x.v, x.slopes, pieces, None,
         reverse=reverse, scale=0.5 if reverse else 1.0, initial=x.initial, final=final,
+        activated=(silu, silu and not reverse),
     ).view(2, 4, 2, 16, 32)  # fmt: skip
     decay = torch.exp(-x.slopes.double())[:, None, None]
+    k, v = x.k.double(), x.v.double()
+    if silu:  # in reverse v is the cotangent of the outputs
+        k, v = torch.nn.functional.silu(k), v if reverse else torch.nn.functional.silu(v)
     state = x.initial.double()
     expected: list[torch.Tensor] = [None] * 4  # type: ignore[list-item]
     for t in range(49, -1, -1) if reverse else range(50):
@@ -95,7 +100,7 @@ def test_the_states_at_the_cuts(reverse: bool) -> None:
             expected[t // 16] = state
         if not reverse and t % 16 == 0:
             expected[t // 16] = state
-        added = x.k[:, t].double()[..., None] * x.v[:, t].double()[..., None, :]
+        added = k[:, t, :, :, None] * v[:, t, :, None]
         state = decay * (state + 0.5 * added) if reverse else decay * state + added
     torch.testing.assert_close(found.double(), torch.stack(expected, 1), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(final.double(), state, rtol=1e-5, atol=1e-5)

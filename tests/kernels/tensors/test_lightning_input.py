@@ -64,6 +64,11 @@ def _bad() -> dict[str, tuple[type[Exception], str, dict[str, Any]]]:
             {"initial_state": initial[..., :16]},
         ),
         "state of sequences": (ValueError, r"expected \[2, 4, 16, 32\]", {"cu_seqlens": ends}),
+        "activation": (
+            ValueError,
+            "activation='relu', expected None or 'silu'",
+            {"activation": "relu"},
+        ),
         "state's dtype": (TypeError, "expected float32", {"initial_state": initial.bfloat16()}),
     }
 

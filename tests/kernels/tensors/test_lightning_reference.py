@@ -97,6 +97,19 @@ def test_masked_is_the_recurrence(case: Case) -> None:
     exact(found, expected)
 
 
+@settings(max_examples=20, deadline=None)
+@given(cases())
+def test_silu_comes_first_in_every_form(case: Case) -> None:
+    q, k, v, slopes, initial, boundaries, chunk = case
+    a, b, c = (x / (1 + torch.exp(-x)) for x in (q, k, v))
+    common: dict[str, Any] = {"cu_seqlens": boundaries, "scale": 0.7}
+    exact(masked(q, k, v, slopes, activation="silu", **common), masked(a, b, c, slopes, **common))
+    common["initial_state"] = initial
+    expected = recurrence(a, b, c, slopes, **common)
+    exact(recurrence(q, k, v, slopes, activation="silu", **common), expected)
+    exact(chunked(q, k, v, slopes, activation="silu", chunk=chunk, **common), expected)
+
+
 def test_gradcheck() -> None:
     """Autograd against differences, packed and with heads that share k and v."""
     torch.manual_seed(0)
@@ -114,6 +127,7 @@ def test_gradcheck() -> None:
             initial_state=initial,
             cu_seqlens=boundaries,
             chunk=4,
+            activation="silu",
         )
 
     assert torch.autograd.gradcheck(form, leaves)
@@ -255,6 +269,7 @@ BAD: dict[str, tuple[type[Exception], dict[str, Any]]] = {
     "boundaries short of T": (ValueError, {"cu_seqlens": torch.tensor([0, 5])}),
     "boundaries not from 0": (ValueError, {"cu_seqlens": torch.tensor([1, 6])}),
     "no sequence": (ValueError, {"cu_seqlens": torch.tensor([0])}),
+    "another activation": (ValueError, {"activation": "gelu"}),
     "chunk of nothing": (ValueError, {"chunk": 0}),
 }
 

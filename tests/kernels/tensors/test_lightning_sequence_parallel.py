@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,7 @@ def cases(draw: st.DrawFn) -> Case:
         boundaries,
         (shared * group, shared),
         decays=draw(st.booleans()),
+        activation=draw(st.sampled_from([None, "silu"])),
     )
 
 
@@ -131,16 +133,23 @@ def test_horizons_leave_out_what_cannot_matter() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 2**31), st.integers(0, 50), st.sampled_from([1, 3]), st.data())
+@given(
+    st.integers(0, 2**31),
+    st.integers(0, 50),
+    st.sampled_from([1, 3]),
+    st.sampled_from([None, "silu"]),
+    st.data(),
+)
 def test_local_sums_are_the_recurrence_and_its_gradient(
-    seed: int, n: int, group: int, data: st.DataObject
+    seed: int, n: int, group: int, activation: str | None, data: st.DataObject
 ) -> None:
     tokens = data.draw(st.integers(0, n))
     case = make(seed, [n], None, (2 * group, 2))
+    silu: dict[str, Any] = {"activation": activation}
     q, k, v = case.x
     last = slice(n - tokens, n)
-    _, state = recurrence(q[:, last], k[:, last], v[:, last], case.slopes)
-    found = local_state(k, v, case.slopes, tokens=tokens)
+    _, state = recurrence(q[:, last], k[:, last], v[:, last], case.slopes, **silu)
+    found = local_state(k, v, case.slopes, tokens=tokens, **silu)
     exact(found, state)
 
     initial = torch.zeros_like(state).requires_grad_()
@@ -151,11 +160,12 @@ def test_local_sums_are_the_recurrence_and_its_gradient(
         case.slopes,
         initial_state=initial,
         scale=case.scale,
+        **silu,
     )
     gradient = torch.zeros_like(state)
     if tokens:
         (gradient,) = torch.autograd.grad((o * case.weight[:, :tokens]).sum(), initial)
-    found = local_gradient(q, case.weight, case.slopes, tokens=tokens, scale=case.scale)
+    found = local_gradient(q, case.weight, case.slopes, tokens=tokens, scale=case.scale, **silu)
     exact(found, gradient)
 
 
@@ -207,23 +217,25 @@ def test_bad_shares(lengths: list[int], rank: int, boundaries: list[int] | None)
         share(lengths, rank, boundaries)
 
 
-def test_the_kernel_is_the_default(device: torch.device) -> None:
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_the_kernel_is_the_default(activation: str | None, device: torch.device) -> None:
     """``lightning_attention``, forward and backward, given what the other rank would gather."""
     lengths, boundaries = [20, 24], [0, 8, 44]
-    case = make(5, lengths, boundaries, (2, 2), (16, 16))
+    case = make(5, lengths, boundaries, (2, 2), (16, 16), activation=activation)
+    silu: dict[str, Any] = {"activation": activation}
     wanted, wanted_gradients = expected(case)
     slopes = case.slopes.to(device)
     parts = [[x.float().to(device) for x in cut(y, lengths)] for y in (*case.x, case.weight)]
     shares = [share(lengths, rank, boundaries) for rank in range(2)]
     forward = torch.stack(
         [
-            local_state(k, v, slopes, tokens=s.tail)
+            local_state(k, v, slopes, tokens=s.tail, **silu)
             for k, v, s in zip(*parts[1:3], shares, strict=True)
         ]
     )
     backward = torch.stack(
         [
-            local_gradient(q, do, slopes, tokens=s.head, scale=case.scale)
+            local_gradient(q, do, slopes, tokens=s.head, scale=case.scale, **silu)
             for q, do, s in zip(parts[0], parts[3], shares, strict=True)
         ]
     )
@@ -234,7 +246,7 @@ def test_the_kernel_is_the_default(device: torch.device) -> None:
         def gather(_: torch.Tensor, answers: list[torch.Tensor] = answers) -> torch.Tensor:
             return answers.pop()
 
-        o = attend(q, k, v, slopes, shares[rank], gather, scale=case.scale)
+        o = attend(q, k, v, slopes, shares[rank], gather, scale=case.scale, **silu)
         torch.testing.assert_close(o.double().cpu(), wanted[:, start:end], rtol=1e-4, atol=1e-4)
         found = torch.autograd.grad(o, leaves, parts[3][rank].detach())
         for x, y in zip(found, wanted_gradients, strict=True):
@@ -270,6 +282,11 @@ def test_lengths_that_do_not_fit_the_group() -> None:
         lasp_attention(two, two, two, no_decay(2), cu_seqlens=[0, 5], attention=plain)
     with pytest.raises(ValueError, match="from 0 to 5"):
         lasp_attention(x, x, x, no_decay(2), cu_seqlens=[0, 6], attention=plain)
+    with pytest.raises(ValueError, match="activation='relu'"):
+        lasp_attention(x, x, x, no_decay(2), activation="relu", attention=plain)
+    for sum_of in (local_state, local_gradient):
+        with pytest.raises(ValueError, match="activation='relu'"):
+            sum_of(x, x, no_decay(2), activation="relu")
     with pytest.raises(ValueError, match="one per head"):
         local_state(x, x, no_decay(2), horizons=[3])
 

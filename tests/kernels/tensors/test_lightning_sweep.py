@@ -35,7 +35,14 @@ def formula(
     x: Operands, slopes: torch.Tensor, initial: torch.Tensor, reverse: bool, scale: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """``out`` and ``final`` of one sequence, as matrices with a mask, float64."""
-    a, b, c = (per_query_head(y, x.out).double()[0].transpose(0, 1) for y in x[:3])
+    a, b, c = (
+        torch.nn.functional.silu(y) if silu else y
+        for y, silu in zip(
+            (per_query_head(y, x.out).double()[0].transpose(0, 1) for y in x[:3]),
+            x.activated,
+            strict=True,
+        )
+    )
     T = a.shape[1]
     i = torch.arange(T, device=a.device, dtype=torch.float64)
     s = slopes.double()[:, None]
@@ -47,7 +54,11 @@ def formula(
     power = (i + 1) if reverse else (T - 1 - i)
     weight = torch.exp(-s * power)[..., None] * (scale if reverse else 1.0)
     final = torch.exp(-s[..., None] * T) * initial.double() + (b * weight).mT @ c
-    return out.transpose(0, 1)[None], final
+    out = out.transpose(0, 1)[None]
+    if x.preactivation is not None:
+        raw = per_query_head(x.preactivation, x.out).double().requires_grad_()
+        out = out * torch.autograd.grad(torch.nn.functional.silu(raw).sum(), raw)[0]
+    return out, final
 
 
 def operands(T: int, H: int, heads: Sequence[int], K: int, V: int, dtype: torch.dtype) -> Operands:
@@ -71,11 +82,38 @@ def test_a_sweep_is_its_formula(reverse: bool, dtype: torch.dtype) -> None:
     pieces = cut(Layout(4, 54, 4, True), 54, torch.tensor(ends, device=DEVICE))
     sweep([x], slopes, pieces, reverse=reverse, scale=-0.5, initial=initial, final=final)
     for n, (start, end) in enumerate(pairwise(ends)):
-        part = Operands(*(y[:, start:end] for y in x))
+        a, b, c, o = (y[:, start:end] for y in x[:4])
+        part = Operands(a, b, c, o)
         out, last = formula(part, slopes, initial[n], reverse, -0.5)
         if end > start:
             assert rel_rms(part.out, out) <= TOLERANCE[dtype]
         assert rel_rms(final[n], last) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(
+    ("reverse", "activated"),
+    [
+        (False, (True, True, True)),
+        (False, (False, True, True)),
+        (True, (True, True, False)),
+        (True, (True, False, True)),
+    ],
+    ids=["o", "dq", "dv", "dk"],
+)
+def test_a_sweep_with_silu_is_its_formula(
+    reverse: bool, activated: tuple[bool, bool, bool]
+) -> None:
+    """All tokens of a ragged tile, and the preactivation of heads that share it."""
+    x = operands(37, 4, (4, 2, 2), 16, 32, torch.float32)._replace(activated=activated)
+    if not all(activated):
+        x = x._replace(preactivation=torch.randn(1, 37, 2, 64, device=DEVICE)[..., 32:])
+    slopes = alibi_slopes(4, 0, 80).to(DEVICE)
+    initial = torch.randn(1, 4, 16, 32, device=DEVICE)
+    final, pieces = torch.empty_like(initial), cut(Layout(1, 37, 4, False), 37, None)
+    sweep([x], slopes, pieces, reverse=reverse, scale=-0.5, initial=initial, final=final)
+    out, last = formula(x, slopes, initial[0], reverse, -0.5)
+    assert rel_rms(x.out, out) <= 1e-5
+    assert rel_rms(final[0], last) <= 1e-5
 
 
 def test_two_sweeps_at_once_are_two_sweeps() -> None:
@@ -145,6 +183,25 @@ def test_only_a_hopper_gpu_takes_the_form_for_it() -> None:
     assert module.takes_hopper([Operands(x, x, x, x)]) == (capability == (9, 0))
 
 
+@pytest.mark.parametrize(
+    ("activated", "raw", "together"),
+    [
+        (((False,) * 3, (False,) * 3), False, True),
+        (((True, True, False), (True, False, True)), True, True),
+        (((True, True, False), (True, False, True)), False, False),
+        (((True, False, False), (True, False, False)), True, False),
+    ],
+)
+def test_dv_and_dk_are_swept_together_with_silu_of_all_or_none(
+    activated: Any, raw: bool, together: bool
+) -> None:
+    x = torch.zeros(1, 8, 1, 128, dtype=torch.bfloat16)
+    pair = [Operands(x, x, x, x, silu, x if raw else None) for silu in activated]
+    assert module.takes_both(pair) == together
+    narrow = x[..., :64]
+    assert not module.takes_both([one._replace(c=narrow) for one in pair])
+
+
 @pytest.fixture
 def on_hopper() -> None:
     if torch.cuda.get_device_capability() != (9, 0):
@@ -153,12 +210,13 @@ def on_hopper() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("on_hopper")
+@pytest.mark.parametrize("activation", [None, "silu"])
 @pytest.mark.parametrize(
     ("K", "V", "initial"),
     [(128, 128, True), (128, 128, False), (64, 64, True), (64, 128, False), (128, 64, True)],
 )
 def test_hopper_equals_portable(
-    K: int, V: int, initial: bool, monkeypatch: pytest.MonkeyPatch
+    K: int, V: int, initial: bool, activation: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole and cut (above 256 tokens), ragged and not, with heads that share k and v or not."""
     chosen: list[Kernel] = []
@@ -174,13 +232,15 @@ def test_hopper_equals_portable(
     both = GRADIENTS if (K, V) == (128, 128) else HOPPER
     lengths: list[Any] = [1, 63, 64, 65, 256, 700, [0, 64, 1, 0, 130], [0, 64, 1, 0, 130, 256, 400]]
     for tokens, shared in [*((t, 4) for t in lengths), (700, 2)]:
-        x = case(tokens, 1, 4, shared, K, V, initial=initial, dtype=torch.bfloat16, scale=0.5)
+        x = case(
+            tokens, 1, 4, shared, K, V,
+            initial=initial, dtype=torch.bfloat16, scale=0.5, activation=activation,
+        )  # fmt: skip
         chosen.clear()
         monkeypatch.setattr(module, "takes_hopper", takes_hopper)
         with cut_every(256, part=128):
             found = outcome(x)
-        # o; dq; dk and dv, which are summed in float32 over the heads that share k and v.
-        assert chosen == [HOPPER, HOPPER, both if shared == 4 else PORTABLE]
+        assert chosen == [HOPPER, HOPPER, both]  # o; dq; dv and dk
         monkeypatch.setattr(module, "takes_hopper", lambda _: False)
         with cut_every(256, part=128):
             other = outcome(x)
@@ -194,7 +254,7 @@ def test_hopper_equals_portable(
 @pytest.mark.gpu
 @pytest.mark.usefixtures("on_hopper")
 def test_hopper_reads_a_batch_out_of_a_fused_projection() -> None:
-    x = case(333, 3, 4, K=128, V=128, dtype=torch.bfloat16)
+    x = case(333, 3, 4, K=128, V=128, dtype=torch.bfloat16, activation="silu")
     q, k, v = torch.stack([x.q, x.k, x.v], 2).unbind(2)
     moved = x._replace(q=q, k=k, v=v)
     assert module.takes_hopper([Operands(q, k, v, torch.empty_like(x.v))])

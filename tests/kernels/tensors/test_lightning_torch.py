@@ -11,12 +11,14 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
-from kernels.lightning import api, checks, lightning_attention
+from kernels.lightning import api, checks, lightning_attention, passes
 from tests.kernels.tensors.attention_cases import (
     DEVICE,
     Case,
     case,
     cut_every,
+    exact,
+    near,
     outcome,
     random_cotangents,
     same,
@@ -35,10 +37,11 @@ def moved(x: Case, move: Callable[[torch.Tensor], torch.Tensor]) -> Case:
 
 def attention(*x: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """With all arguments by position."""
-    q, k, v, slopes, initial, boundaries, scale = x
+    q, k, v, slopes, initial, boundaries, scale, activation = x
     found = lightning_attention(
         q, k, v, slopes,
         initial_state=initial, output_final_state=True, cu_seqlens=boundaries, scale=scale,
+        activation=activation,
     )  # fmt: skip
     assert isinstance(found, tuple)
     return found
@@ -60,7 +63,7 @@ def fresh() -> Iterator[None]:
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("tokens", [20, [12, 0, 8]])
 def test_it_compiles_without_breaking_the_graph(tokens: Any) -> None:
-    x = case(tokens, H=2, Hk=1, dtype=torch.bfloat16)
+    x = case(tokens, H=2, Hk=1, dtype=torch.bfloat16, activation="silu")
 
     def form(
         q: torch.Tensor,
@@ -73,8 +76,9 @@ def test_it_compiles_without_breaking_the_graph(tokens: Any) -> None:
         **options: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         o, state = attention(
-            q * 2, k, v, slopes, initial_state, options["cu_seqlens"], options["scale"]
-        )
+            q * 2, k, v, slopes, initial_state, options["cu_seqlens"], options["scale"],
+            options["activation"],
+        )  # fmt: skip
         return o + 1, state * 2
 
     def run(function: Any) -> dict[str, torch.Tensor]:
@@ -110,7 +114,7 @@ def test_one_graph_serves_lengths_and_numbers_of_documents() -> None:
 
 @pytest.mark.parametrize("reentrant", [False, True])
 def test_checkpoints(reentrant: bool) -> None:
-    x = case([12, 8], H=2, Hk=1)
+    x = case([12, 8], H=2, Hk=1, activation="silu")
     expected = outcome(x)
     y = leaves(x)
     found = checkpoint(attention, *y, use_reentrant=reentrant)
@@ -123,19 +127,35 @@ def test_checkpoints(reentrant: bool) -> None:
 def test_the_operators_keep_what_they_declare(tokens: Any, final: bool) -> None:
     x = leaves(case(tokens, H=2, Hk=1, V=16))
     with cut_every(16):
-        arguments = (*x[:6], x.scale, final)
+        arguments = (*x[:7], final, final)  # with SiLU, and without
         operator = torch.ops.leyden.lightning_forward.default
         utilities = ("test_schema", "test_autograd_registration", "test_faketensor")
         torch.library.opcheck(operator, arguments, test_utils=utilities)
         if not final:  # whole graphs with lengths unknown, which takes seconds
             torch.library.opcheck(operator, arguments, test_utils="test_aot_dispatch_dynamic")
         plain = moved(x, torch.Tensor.detach)
-        o, state, carried = torch.ops.leyden.lightning_forward.default(*plain, final)
+        o, state, carried = torch.ops.leyden.lightning_forward.default(*plain[:7], final, final)
         torch.library.opcheck(
             torch.ops.leyden.lightning_backward.default,
-            (o, state if final else None, *plain[:5], carried, *plain[5:]),
+            (o, state if final else None, *plain[:5], carried, *plain[5:7], final),
             test_utils=("test_schema", "test_faketensor"),
         )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounded"),
+    [(torch.bfloat16, True), (torch.float16, False), (torch.float32, True)],
+)
+def test_heads_that_share_are_summed_from_what_a_kernel_writes(
+    dtype: torch.dtype, rounded: bool
+) -> None:
+    """float16 would end before a sum over heads does; the kernels for Hopper write bfloat16."""
+    x = case(20, H=8, Hk=1, V=16, dtype=dtype)
+    found = passes.empty_gradients(x.q, x.k, x.v, x.initial)
+    assert {y.shape[2] for y in found[:3]} == {8}
+    assert found.q.dtype == dtype
+    assert found.k.dtype == found.v.dtype == (dtype if rounded else torch.float32)
+    near(outcome(x), exact(x), dtype)
 
 
 @pytest.mark.parametrize(
@@ -227,7 +247,7 @@ def test_shapes_without_data(tokens: Any, kind: str) -> None:
 @pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize("tokens", [5000, [700, 0, 4000, 300]])
 def test_inductor(tokens: Any) -> None:
-    x = case(tokens, H=4, K=128, V=128, dtype=torch.bfloat16)
+    x = case(tokens, H=4, K=128, V=128, dtype=torch.bfloat16, activation="silu")
     compiled = torch.compile(attention, fullgraph=True)
     y = leaves(x)
     gradients = torch.autograd.grad(compiled(*y), (y.q, y.k, y.v, y.initial), random_cotangents(x))

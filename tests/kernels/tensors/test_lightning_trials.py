@@ -45,7 +45,7 @@ def wrong_decay(operands: Sequence[Any], slopes: torch.Tensor, *rest: Any, **nam
 def one_decay_lost(operands: Sequence[Any], slopes: torch.Tensor, *rest: Any, **named: Any) -> None:
     """The last tile's own state misses one factor, as in vLLM's prefill kernel."""
     _portable(operands, slopes, *rest, **named)
-    a, b, c, out = operands[0]
+    a, b, c, out, *_ = operands[0]
     edge = a.shape[1] // 32 * 32
     _, before = sweep_reference(a[:, :edge], b[:, :edge], c[:, :edge], slopes, scale=0.7)
     shift = sweep_reference(
@@ -87,7 +87,7 @@ def columns_beside(operands: Sequence[Any], *rest: Any, **named: Any) -> None:
 def reads_behind(operands: Sequence[Any], *rest: Any, **named: Any) -> None:
     """The row behind the last, weighted with zero as a mask in the wrong place would."""
     _portable(operands, *rest, **named)
-    _, _, c, out = operands[0]
+    _, _, c, out, *_ = operands[0]
     behind = c.storage_offset() + c.shape[0] * c.stride(0)
     out[-1, -1, 0] += 0.0 * c.as_strided(c.shape[3:], c.stride()[3:], behind)
 
@@ -153,7 +153,24 @@ GOOD = [
     PLAIN._replace(dtype=BF16, out=BF16, tile=64, packed=True),
     PLAIN._replace(dtype=BF16, tile=16, reverse=True, shared=True, heads=8, final=True),
     PLAIN._replace(dtype=torch.float16, out=torch.float16, tile=32, packed=True),
+    PLAIN._replace(dtype=BF16, out=BF16, tile=64, activated=(True, True, True), packed=True),
+    PLAIN._replace(activated=(False, True, True), through=True, initial=CUTS, cut=True),
+    PLAIN._replace(
+        activated=(True, False, True), through=True, reverse=True, tile=16, heads=8, shared=True
+    ),
 ]
+
+
+@pytest.mark.parametrize("lost", ["activated", "preactivation"])
+def test_a_sweep_without_its_silu_is_found(lost: str, device: torch.device) -> None:
+    def launch(operands: Sequence[Operands], *rest: Any, **named: Any) -> None:
+        nothing = Operands._field_defaults[lost]
+        _portable([operands[0]._replace(**{lost: nothing})], *rest, **named)
+
+    settings = PLAIN._replace(activated=(False, True, False), through=True)
+    fault, _ = check(settings, device, launch=launch, tiles=3)
+    assert fault is not None
+    assert "out is off by" in fault
 
 
 @pytest.mark.parametrize("settings", GOOD)
@@ -168,6 +185,8 @@ CARRIES = [
     Carry(16, 32, F32, False, True, True, True, 8, 1, False, torch.int64, False),
     Carry(16, 16, F32, True, True, False, False, 16, 1, False, torch.int32, False),
     Carry(32, 16, BF16, False, False, True, False, 8, 1, False, None, False),
+    Carry(16, 16, F32, False, False, False, False, 16, 1, False, None, True, (True, True)),
+    Carry(16, 16, F32, True, True, False, False, 8, 1, False, torch.int32, False, (True, False)),
 ]
 DECODES = [
     Decode(32, 32, 2, F32, None, None, True, 1, False),
@@ -192,12 +211,14 @@ def test_a_candidate_is_what_the_call_would_launch(device: torch.device) -> None
     k, out = x[:, :, :2], torch.empty_like(x, dtype=F32)
     states = torch.zeros(6, 4, 32, 32, device=device)
     found = portable_candidate(
-        Operands(k, x, x, out), cut(layout, 64, None), True, states.mT, False, None
-    )
+        Operands(k, x, x, out, (True, True, False), x),
+        cut(layout, 64, None), True, states.mT, False, None,
+    )  # fmt: skip
     assert found.kernel is PORTABLE
     assert found.settings == Sweep(
-        32, 32, BF16, F32, True, False, CUTS, True, False, True, 8, 8, True, 64
-    )
+        32, 32, BF16, F32, True, False, CUTS, True, False, True, 8, 8, True, 64,
+        (True, True, False), True,
+    )  # fmt: skip
     short = portable_candidate(
         Operands(x, x, x, out), cut(layout._replace(tokens=1), 1, None), False, None, False, states
     )
@@ -211,18 +232,30 @@ def test_a_candidate_is_what_the_call_would_launch(device: torch.device) -> None
 
 def test_the_pair_of_dv_and_dk_is_laid_out_as_the_backward_does(device: torch.device) -> None:
     def launch(operands: Sequence[Any], *rest: Any, **named: Any) -> None:
-        (k, q, do, _), (v, second_do, second_q, _) = operands
+        (k, q, do, *_), (v, second_do, second_q, *_) = operands
+        if silu:
+            assert operands[0].preactivation is v
+            assert operands[1].preactivation is k
         assert second_do is do
         assert second_q is q
         assert v.shape == k.shape
         initial, final = named.pop("initial"), named.pop("final")
         _portable(operands[:1], *rest, initial=initial, final=final, **named)
-        _portable(operands[1:], *rest, initial=initial.mT, final=None, **named)
+        _portable(
+            operands[1:],
+            *rest,
+            initial=None if initial is None else initial.mT,
+            final=None,
+            **named,
+        )
 
+    silu = False
     for settings in (
         PLAIN._replace(reverse=True, initial=ALL, final=True),
         PLAIN._replace(reverse=True, initial=CUTS, cut=True, packed=True),
+        PLAIN._replace(reverse=True, activated=(True, True, False), through=True),
     ):
+        silu = settings.through
         fault, worst = check(settings, device, launch=launch, tiles=3, pair=True)
         assert fault is None
         assert worst is not None
@@ -239,11 +272,12 @@ def test_the_copy_engine_can_address_what_is_checked(
         seen.extend(operands)
 
     settings = PLAIN._replace(
-        K=64, V=128, dtype=BF16, out=BF16, tile=64, packed=packed, heads=heads, shared=heads > 1
-    )
+        K=64, V=128, dtype=BF16, out=BF16, tile=64, packed=packed, heads=heads, shared=heads > 1,
+        through=True,
+    )  # fmt: skip
     check(settings, device, launch=launch, tiles=1)
     assert len(seen) == 1
-    assert all(hopper.fits(*operand) for operand in seen)
+    assert all(hopper.fits(*operand.tensors) for operand in seen)
 
 
 @pytest.mark.gpu
@@ -254,7 +288,8 @@ def test_every_kernel_is_good_here(tmp_path: Path, device: torch.device) -> None
         assert watch.approved(candidate, here), watch.verdict(candidate, here)
 
 
-def test_four_sweeps_are_attention_and_its_gradients() -> None:
+@pytest.mark.parametrize("silu", [False, True])
+def test_four_sweeps_are_attention_and_its_gradients(silu: bool) -> None:
     draw = torch.Generator().manual_seed(1)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -263,13 +298,29 @@ def test_four_sweeps_are_attention_and_its_gradients() -> None:
     q, k, v = normal(2, 13, 4, 5), normal(2, 13, 2, 5), normal(2, 13, 2, 3)
     start, do, d_final = normal(2, 4, 5, 3), normal(2, 13, 4, 3), normal(2, 4, 5, 3)
     slopes = torch.tensor([0.0, 0.02, 0.3, 0.917], dtype=torch.float64)
-    o, final = chunked(q, k, v, slopes, initial_state=start, scale=0.3, chunk=4)
+    activation = "silu" if silu else None
+    o, final = chunked(
+        q, k, v, slopes, initial_state=start, scale=0.3, chunk=4, activation=activation
+    )
     wanted = torch.autograd.grad((o, final), (q, k, v, start), (do, d_final))
-    common: dict[str, Any] = {"scale": 0.3}
-    found_o, found_final = sweep_reference(q, k, v, slopes, initial=start, **common)
-    dq, _ = sweep_reference(do, v, k, slopes, initial=start.mT, **common)
-    dv, d_start = sweep_reference(k, q, do, slopes, initial=d_final, reverse=True, **common)
-    dk, _ = sweep_reference(v, do, q, slopes, initial=d_final.mT, reverse=True, **common)
+
+    def swept(
+        a: torch.Tensor,
+        b: torch.Tensor,
+        c: torch.Tensor,
+        plain: int | None,
+        through: torch.Tensor | None,
+        **named: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if silu:
+            activated = [n != plain for n in range(3)]
+            named |= {"activated": activated, "preactivation": through}
+        return sweep_reference(a, b, c, slopes, scale=0.3, **named)
+
+    found_o, found_final = swept(q, k, v, initial=start, plain=None, through=None)
+    dq, _ = swept(do, v, k, initial=start.mT, plain=0, through=q)
+    dv, d_start = swept(k, q, do, initial=d_final, reverse=True, plain=2, through=v)
+    dk, _ = swept(v, do, q, initial=d_final.mT, reverse=True, plain=1, through=k)
     dk, dv = (x.view(2, 13, 2, 2, -1).sum(3) for x in (dk, dv))
     for found, exact in zip(
         (found_o, found_final, dq, dk, dv, d_start), (o, final, *wanted), strict=True
