@@ -1,5 +1,10 @@
 """The states at the cuts between pieces: what each piece adds, then a scan over the pieces.
 
+A state for every cut (:mod:`.pieces`), and none for what is before the first piece of a sequence or
+behind its last: that is the caller's. What a piece adds to the next one is kept beside the state at
+the cut between them; what the last one adds, which only the state behind it takes, where that is
+to be written.
+
 A piece adds to the state behind it no more than its last tokens do, those within the head's horizon
 (:mod:`.horizon`): so with the paper's slopes most of a long sequence is not read a second time. The
 programs decide that from the slopes on the device; nothing is copied to the host.
@@ -20,6 +25,8 @@ from kernels.lightning.pieces_device import (
     HAS_AFTER,
     HAS_BEFORE,
     clamp_boundary,
+    cut_after,
+    cut_before,
     piece_bounds,
 )
 from kernels.lightning.portable import arithmetic, split_power
@@ -39,16 +46,38 @@ def within_reach(slope, BITS: tl.constexpr):
 
 
 @triton.jit
+def _added(
+    own, ends, e_n, e_h, e_k, e_v, piece, sequence, flags, part, parts, head, heads, key, value,
+    K: tl.constexpr, V: tl.constexpr, REVERSE: tl.constexpr, LAST: tl.constexpr,
+):  # fmt: skip
+    """Where a part of a piece leaves what it adds: at its cut, or in ``ends``."""
+    if REVERSE:
+        leads_on = (flags & HAS_BEFORE) != 0
+        cut = cut_before(piece, sequence)
+    else:
+        leads_on = (flags & HAS_AFTER) != 0
+        cut = cut_after(piece, sequence)
+    place = own + ((cut * parts + part) * heads + head) * (K * V) + key * V + value
+    if LAST:
+        last = ends + (sequence.to(tl.int64) * parts + part) * e_n + head.to(tl.int64) * e_h
+        place = tl.where(leads_on, place, last + key * e_k + value * e_v)
+    return place
+
+
+@triton.jit
 def _own(
-    b, c, own, slopes, table,
-    b_b, b_t, b_h, c_b, c_t, c_h,
+    b, c, own, ends, slopes, table,
+    b_b, b_t, b_h, c_b, c_t, c_h, e_n, e_h, e_k, e_v,
     tokens, segment, per_sequence, heads, parts, part_tokens, b_group, c_group, scale,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
     PACKED: tl.constexpr, REVERSE: tl.constexpr, LAST: tl.constexpr, BITS: tl.constexpr,
     SILU_B: tl.constexpr, SILU_C: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
-    """``b`` [.., K], ``c`` [.., V] -> ``own`` [pieces, parts, heads, K, V], each from zero."""
+    """``b`` [.., K], ``c`` [.., V] -> ``own`` [cuts, parts, heads, K, V], each from zero.
+
+    Where LAST, of a last piece -> ``ends`` [sequences x parts, heads, K, V].
+    """
     blocks = tl.cdiv(V, BV)
     program = tl.program_id(0)
     column = program % blocks
@@ -115,20 +144,27 @@ def _own(
         state = state * keep + state * change
         weighted = (z * weight[:, None]).to(DOT)
         state = tl.dot(tl.trans(y), weighted, state, input_precision=PRECISION)
-    at = (part.to(tl.int64) * heads + head64) * (K * V)
-    tl.store(own + at + ik[:, None] * V + iv[None, :], state, mask=in_k[:, None] & in_v[None, :])
+    place = _added(
+        own, ends, e_n, e_h, e_k, e_v, piece, sequence, flags, part % parts, parts, head, heads,
+        ik[:, None], iv[None, :], K, V, REVERSE, LAST,
+    )  # fmt: skip
+    tl.store(place, state, mask=in_k[:, None] & in_v[None, :])
 
 
 @triton.jit
 def _scan(
-    own, states, initial, final, slopes, table, cu,
-    i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
+    own, ends, states, initial, final, slopes, table, cu,
+    e_n, e_h, e_k, e_v, i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
     tokens, segment, per_sequence, heads, parts, part_tokens,
     K: tl.constexpr, V: tl.constexpr, BLOCK: tl.constexpr,
     PACKED: tl.constexpr, REVERSE: tl.constexpr, INITIAL: tl.constexpr, FINAL: tl.constexpr,
     BITS: tl.constexpr,
 ):  # fmt: skip
-    """``own`` [pieces, parts, heads, K, V] -> ``states`` [pieces, heads, K, V]."""
+    """``own`` [cuts, parts, heads, K, V] -> ``states`` [cuts, heads, K, V].
+
+    ``ends`` as :func:`_own` leaves it where FINAL, and it may be ``final``: each element is read
+    before the one that takes its place is known.
+    """
     blocks = tl.cdiv(K * V, BLOCK)
     program = tl.program_id(0)
     part = program % blocks
@@ -157,9 +193,16 @@ def _scan(
             piece = high - 1 - step
         else:
             piece = low + step
-        _, start, stop, flags = piece_bounds(piece, table, tokens, segment, per_sequence, PACKED)
-        place = states + (piece.to(tl.int64) * heads + head64) * (K * V) + e
-        tl.store(place, state, mask=inside)
+        owner, start, stop, flags = piece_bounds(
+            piece, table, tokens, segment, per_sequence, PACKED
+        )
+        if REVERSE:
+            cut = cut_after(piece, sequence)
+        else:
+            cut = cut_before(piece, sequence)
+        # The first step's state is the one given. Every cut is one sequence's, or its end: so all
+        # of `states` is written.
+        tl.store(states + (cut * heads + head64) * (K * V) + e, state, mask=inside & (step > 0))
         if FINAL:
             needed = True
         else:
@@ -176,7 +219,10 @@ def _scan(
             else:
                 distance = stop - end
             counts = needed & (distance < reach) & (begin < end)
-            added = own + ((piece.to(tl.int64) * parts + part) * heads + head64) * (K * V) + e
+            added = _added(
+                own, ends, e_n, e_h, e_k, e_v, piece, owner, flags, part, parts, head, heads,
+                key, value, K, V, REVERSE, FINAL,
+            )  # fmt: skip
             power = tl.exp2(-(end - begin).to(tl.float64) * slope.to(tl.float64))
             keep, change = split_power(power)
             state = state * keep + state * change
@@ -200,21 +246,21 @@ def carry(
     part_tokens: int | None = None,
     activated: tuple[bool, bool] = (False, False),
 ) -> torch.Tensor:
-    """float32 [pieces, heads, K, V]: the state that each piece starts from.
+    """float32 [cuts, heads, K, V]: the state at each cut, before what is swept next.
 
     ``b`` and ``c`` as in :mod:`.sweep`; ``scale`` multiplies what they add, in either direction.
     ``activated``: SiLU is applied to b and c as they are read.
 
     ``initial`` and ``final`` float32 [sequences, heads, K, V], any strides: the state before the
     first piece of each sequence, and (written) behind its last. ``part_tokens`` of a part,
-    :data:`PART` when left out.
+    :data:`PART` when left out. At a cut on a boundary of a packed row the state has no meaning.
     """
     from kernels.lightning.trials.carry import carry_candidate  # which imports this module
 
     layout = pieces.layout
     heads, key_size, value_size = layout.heads, b.shape[3], c.shape[3]
     floats = (heads, key_size, value_size)
-    states = torch.empty((pieces.count, *floats), dtype=torch.float32, device=b.device)
+    states = torch.empty((pieces.cuts, *floats), dtype=torch.float32, device=b.device)
     # A packed row has many short pieces, and its table says nothing of parts.
     length = min(pieces.segment, max(layout.tokens, 1))
     part = length if layout.packed else min(length, part_tokens or PART)
@@ -224,7 +270,13 @@ def carry(
         activated=activated,
     )  # fmt: skip
     sentinel.choose([(candidate,)], b.device)
-    own = torch.empty((pieces.count * parts, *floats), dtype=torch.float32, device=b.device)
+    own = torch.empty((pieces.cuts * parts, *floats), dtype=torch.float32, device=b.device)
+    ends = final
+    if final is not None and parts > 1:  # too many to wait where the sum of them will be
+        ends = torch.empty((layout.sequences * parts, *floats), dtype=own.dtype, device=own.device)
+    i_strides = initial.stride() if initial is not None else (0, 0, 0, 0)
+    f_strides = final.stride() if final is not None else (0, 0, 0, 0)
+    e_strides = ends.stride() if ends is not None else (0, 0, 0, 0)
     dot, precision = arithmetic(b.dtype)
     wide = next_power_of_2(max(key_size, 16))
     tile = 64 if b.element_size() == 2 else 16
@@ -233,8 +285,8 @@ def carry(
         columns = min(columns, 32)
     table = pieces.table if pieces.table is not None else slopes
     _own[(cdiv(value_size, columns) * heads * pieces.count * parts,)](
-        b, c, own, slopes, table,
-        *b.stride()[:3], *c.stride()[:3],
+        b, c, own, ends if ends is not None else slopes, slopes, table,
+        *b.stride()[:3], *c.stride()[:3], *e_strides,
         layout.tokens, pieces.segment, pieces.per_sequence, heads, parts, part,
         heads // b.shape[2], heads // c.shape[2], scale,
         K=key_size, V=value_size, BK=wide, BV=columns, C=tile,
@@ -244,14 +296,12 @@ def carry(
         num_warps=8 if columns == 128 else 4,
     )  # fmt: skip
     block = min(next_power_of_2(key_size * value_size), 1024)
-    i_strides = initial.stride() if initial is not None else (0, 0, 0, 0)
-    f_strides = final.stride() if final is not None else (0, 0, 0, 0)
     _scan[(cdiv(key_size * value_size, block) * heads * layout.sequences,)](
-        own, states,
+        own, ends if ends is not None else slopes, states,
         initial if initial is not None else slopes,
         final if final is not None else slopes,
         slopes, table, cu_seqlens if cu_seqlens is not None else slopes,
-        *i_strides, *f_strides,
+        *e_strides, *i_strides, *f_strides,
         layout.tokens, pieces.segment, pieces.per_sequence, heads, parts, part,
         K=key_size, V=value_size, BLOCK=block,
         PACKED=layout.packed, REVERSE=reverse,

@@ -36,18 +36,27 @@ Triton 3.7.1, 796 with 3.6.0, where a final state is written with SiLU; 180 with
 
 
 class _Ends(NamedTuple):
-    """Which states a sweep reads and writes: ``initial`` as the kernels' INITIAL."""
+    """Which states a sweep reads and writes: the kernels' INITIAL, CARRIED and FINAL."""
 
-    initial: int
-    final: bool
+    initial: bool = False
+    carried: bool = False
+    final: bool = False
 
     @property
     def name(self) -> str:
-        return ("", "-carried", "-initial")[self.initial] + ("-final" if self.final else "")
+        return "".join(f"-{name}" for name, given in self._asdict().items() if given)
 
 
-_ENDS = (_Ends(0, False), _Ends(0, True), _Ends(1, False), _Ends(2, False), _Ends(2, True))
-"""All that ``passes.py`` launches: behind a cut (1, some of 2) the carry has written the final."""
+_NO_ENDS, _BOTH_ENDS = _Ends(), _Ends(initial=True, final=True)
+_ENDS = (
+    _NO_ENDS,
+    _Ends(final=True),
+    _Ends(carried=True),
+    _Ends(initial=True),
+    _Ends(initial=True, carried=True),
+    _BOTH_ENDS,
+)
+"""All that ``passes.py`` launches: where something is cut the carry has written final states."""
 
 
 class _Form(NamedTuple):
@@ -89,7 +98,7 @@ def _portable() -> Iterator[Configuration]:
     for (key_size, value_size), kind, reverse in product(sizes, _DTYPES, (False, True)):
         yield _sweep(key_size, value_size, kind, reverse)
     for reverse, packed, ends in product((False, True), (False, True), _ENDS):
-        if packed or ends.initial or ends.final:
+        if packed or any(ends):
             yield _sweep(128, 128, "bf16", reverse, packed=packed, ends=ends)
     for activation in _FORMS[1:]:
         yield _sweep(128, 128, "bf16", activation.reverse, activation=activation)
@@ -107,7 +116,7 @@ def _sweep(
     reverse: bool,
     *,
     packed: bool = False,
-    ends: _Ends = _ENDS[0],
+    ends: _Ends = _NO_ENDS,
     longest: int = _LONG,
     shared: bool = False,
     activation: _Form = _FORMS[0],
@@ -141,8 +150,7 @@ def _sweep(
             "C": tile.tokens,
             "PACKED": packed,
             "REVERSE": reverse,
-            "INITIAL": ends.initial,
-            "FINAL": ends.final,
+            **_states(ends),
             **dict(zip(("SILU_A", "SILU_B", "SILU_C"), activation.activated, strict=True)),
             "THROUGH": activation.through,
             "DOT": dot,
@@ -161,7 +169,8 @@ def _sweep(
 def _hopper() -> Iterator[Configuration]:
     for key_size, groups, packed, ends in product((64, 128), (1, 2), (False, True), _ENDS):
         # dq starts from transposed states, and so does dk; neither has a final one.
-        forms = (False, True) if ends.initial and not ends.final else (False,)
+        starts = ends.initial or ends.carried
+        forms = (False, True) if starts and not ends.final else (False,)
         together = key_size == groups * hopper.COLUMNS == hopper_gradients.HEAD_SIZE
         for transposed in forms:
             yield _hopper_sweep(key_size, groups, packed, ends, transposed)
@@ -170,15 +179,15 @@ def _hopper() -> Iterator[Configuration]:
                 continue
             if not transposed:
                 yield _hopper_sweep(key_size, groups, packed, ends, False, _FORMS[1])
-            if transposed or not (ends.initial or ends.final):
+            if transposed or not (starts or ends.final):
                 yield _hopper_sweep(key_size, groups, packed, ends, transposed, _FORMS[2])
         if together:
             yield _hopper_gradients(packed, ends, silu=False)
             yield _hopper_gradients(packed, ends, silu=True)
-    packed_states = (True, _ENDS[4])
+    packed_states = (True, _BOTH_ENDS)
     for key_size, groups, form in product((64, 128), (1, 2), _FORMS[1:]):
         if key_size != groups * hopper.COLUMNS or key_size != hopper_gradients.HEAD_SIZE:
-            for packed, ends in ((False, _ENDS[0]), packed_states):
+            for packed, ends in ((False, _NO_ENDS), packed_states):
                 yield _hopper_sweep(key_size, groups, packed, ends, False, form)
 
 
@@ -215,8 +224,7 @@ def _hopper_sweep(
             "REACH": hopper_device.REACH,
             "PACKED": packed,
             "REVERSE": form.reverse,
-            "INITIAL": ends.initial,
-            "FINAL": ends.final,
+            **_states(ends),
             "SILU": hopper.silu_bits(form.activated),
             "THROUGH": form.through,
             "CONSUMER_REGISTERS": hopper.CONSUMER_REGISTERS,
@@ -249,8 +257,7 @@ def _hopper_gradients(packed: bool, ends: _Ends, *, silu: bool) -> Configuration
             "STAGES": hopper_gradients.STAGES,
             "REACH": hopper_device.REACH,
             "PACKED": packed,
-            "INITIAL": ends.initial,
-            "FINAL": ends.final,
+            **_states(ends),
             "SILU": silu,
             "CONSUMER_REGISTERS": hopper_gradients.CONSUMER_REGISTERS,
             "PREPARER_REGISTERS": hopper_gradients.PREPARER_REGISTERS,
@@ -314,7 +321,7 @@ def _carry() -> Iterator[Configuration]:
             expects_tensor_cores=dtype != torch.float32,
             spills=spilled("own", kind, wide),
         )
-    for packed, reverse, ends in product((False, True), (False, True), (_ENDS[0], _ENDS[4])):
+    for packed, reverse, ends in product((False, True), (False, True), (_NO_ENDS, _BOTH_ENDS)):
         name = f"lightning-scan-{'reverse' if reverse else 'forward'}{'-packed' if packed else ''}"
         yield _configuration(
             name + ends.name,
@@ -331,10 +338,11 @@ def _carry() -> Iterator[Configuration]:
                 "BLOCK": 1024,
                 "PACKED": packed,
                 "REVERSE": reverse,
-                "INITIAL": ends.initial != 0,
+                "INITIAL": ends.initial,
                 "FINAL": ends.final,
                 "BITS": carry.HORIZON_BITS,
                 **_contiguous(ends, transposed=False),
+                **({"e_v": 1} if ends.final else {}),
             },
             expects_tensor_cores=False,
             spills=spilled("scan", "fp32", 128),
@@ -346,10 +354,16 @@ def _ungrouped(*names: str) -> dict[str, int]:
     return dict.fromkeys(names, 1)
 
 
+def _states(ends: _Ends) -> dict[str, bool]:
+    """The arguments that say which states there are."""
+    return {"INITIAL": ends.initial, "CARRIED": ends.carried, "FINAL": ends.final}
+
+
 def _contiguous(ends: _Ends, transposed: bool) -> dict[str, int]:
     """So it does with the innermost stride of each state."""
-    ones = ["i_k" if transposed else "i_v"] if ends.initial else []
-    return dict.fromkeys(ones + (["f_v"] if ends.final else []), 1)
+    inner = "k" if transposed else "v"
+    ones = (f"i_{inner}" * ends.initial, f"s_{inner}" * ends.carried, "f_v" * ends.final)
+    return dict.fromkeys(filter(None, ones), 1)
 
 
 def _configuration(
@@ -366,7 +380,8 @@ def _configuration(
     """``kinds`` of what is not a float32 state, slope or int32; strides are multiples of 16."""
     from kernels.artefacts import CAPABILITIES, Configuration
 
-    usual = {**dict.fromkeys(("slopes", "initial", "final"), "*fp32"), "scale": "fp32", **kinds}
+    states = ("slopes", "initial", "carried", "final", "ends")
+    usual = {**dict.fromkeys(states, "*fp32"), "scale": "fp32", **kinds}
     signature = {
         argument: usual.get(argument, "i32")
         for argument in function.arg_names

@@ -280,12 +280,13 @@ def _produce(consumed, prepared, produced, C: gl.constexpr, K: gl.constexpr, BV:
 
 @gluon.jit
 def _sweep(
-    a, b, c, through, out, out_base, slopes, initial, final, table,
-    a_h, b_h, c_h, through_h, out_t, out_h, i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
+    a, b, c, through, out, out_base, slopes, initial, carried, final, table,
+    a_h, b_h, c_h, through_h, out_t, out_h,
+    i_n, i_h, i_k, i_v, s_n, s_h, s_k, s_v, f_n, f_h, f_k, f_v,
     tokens, segment, per_sequence, heads, a_group, b_group, c_group, through_group, scale,
     C: gl.constexpr, K: gl.constexpr, BV: gl.constexpr, GROUPS: gl.constexpr, STAGES: gl.constexpr,
     REACH: gl.constexpr, PACKED: gl.constexpr, REVERSE: gl.constexpr,
-    INITIAL: gl.constexpr, FINAL: gl.constexpr,
+    INITIAL: gl.constexpr, CARRIED: gl.constexpr, FINAL: gl.constexpr,
     SILU: gl.constexpr, THROUGH: gl.constexpr,
     CONSUMER_REGISTERS: gl.constexpr, PREPARER_REGISTERS: gl.constexpr,
     PRODUCER_REGISTERS: gl.constexpr,
@@ -300,15 +301,29 @@ def _sweep(
     row0 = 0
     if not PACKED:
         row0 = sequence * tokens
-    given = INITIAL == 2
-    if REVERSE:
-        given = given | ((flags & 2) != 0)
-    else:
-        given = given | ((flags & 1) != 0)
     head64 = head.to(gl.int64)
-    initial += piece.to(gl.int64) * i_n + head64 * i_h
+    given = True
+    if INITIAL:
+        initial += sequence.to(gl.int64) * i_n + head64 * i_h
+    if CARRIED:
+        if REVERSE:
+            has = (flags & 2) != 0
+            carried += (piece - sequence).to(gl.int64) * s_n + head64 * s_h
+        else:
+            has = (flags & 1) != 0
+            carried += (piece - sequence - 1).to(gl.int64) * s_n + head64 * s_h
+        if INITIAL:
+            initial = gl.where(has, carried, initial)
+            i_k = gl.where(has, s_k, i_k)
+            i_v = gl.where(has, s_v, i_v)
+        else:
+            given = has
+            initial = carried
+            i_k = s_k
+            i_v = s_v
     final += piece.to(gl.int64) * f_n + head64 * f_h
 
+    STATE: gl.constexpr = INITIAL or CARRIED
     operand: gl.constexpr = a.dtype
     state_layout: gl.constexpr = gl.NVMMASharedLayout.get_default_for([K, BV], operand)
     a_s = gl.allocate_shared_memory(operand, [STAGES, C, K], a.layout)
@@ -339,23 +354,23 @@ def _sweep(
     if GROUPS == 2:
         gl.warp_specialize([
             (_consume_first, (consumed, prepared, produced, C, K, BV, GROUPS, STAGES,
-                REVERSE, INITIAL, FINAL, THROUGH, SILU, REACH)),
+                REVERSE, STATE, FINAL, THROUGH, SILU, REACH)),
             (_consume_second, (consumed, prepared, produced, C, K, BV, GROUPS, STAGES,
-                REVERSE, INITIAL, FINAL, THROUGH, SILU, REACH)),
+                REVERSE, STATE, FINAL, THROUGH, SILU, REACH)),
             (_prepare, (consumed, prepared, produced, C, K, BV, GROUPS, STAGES,
-                REVERSE, INITIAL, FINAL, THROUGH, SILU, REACH)),
+                REVERSE, STATE, FINAL, THROUGH, SILU, REACH)),
             (_produce, (consumed, prepared, produced, C, K, BV, GROUPS, STAGES,
-                REVERSE, INITIAL, FINAL, THROUGH, SILU, REACH)),
+                REVERSE, STATE, FINAL, THROUGH, SILU, REACH)),
         ], [4, PREPARERS, 1],
             [CONSUMER_REGISTERS, PREPARER_REGISTERS, PRODUCER_REGISTERS])  # fmt: skip
     else:
         gl.warp_specialize([
             (_consume_first, (consumed, prepared, produced, C, K, BV, GROUPS, STAGES,
-                REVERSE, INITIAL, FINAL, THROUGH, SILU, REACH)),
+                REVERSE, STATE, FINAL, THROUGH, SILU, REACH)),
             (_prepare, (consumed, prepared, produced, C, K, BV, GROUPS, STAGES,
-                REVERSE, INITIAL, FINAL, THROUGH, SILU, REACH)),
+                REVERSE, STATE, FINAL, THROUGH, SILU, REACH)),
             (_produce, (consumed, prepared, produced, C, K, BV, GROUPS, STAGES,
-                REVERSE, INITIAL, FINAL, THROUGH, SILU, REACH)),
+                REVERSE, STATE, FINAL, THROUGH, SILU, REACH)),
         ], [PREPARERS, 1], [PREPARER_REGISTERS, PRODUCER_REGISTERS])  # fmt: skip
     for stage in gl.static_range(STAGES):
         mbarrier.invalidate(full.index(stage))
@@ -408,7 +423,7 @@ def sweep(
     reverse: bool,
     scale: float,
     initial: torch.Tensor | None = None,
-    every_piece: bool = False,
+    carried: torch.Tensor | None = None,
     final: torch.Tensor | None = None,
     activated: tuple[bool, bool, bool] = (False, False, False),
     preactivation: torch.Tensor | None = None,
@@ -422,16 +437,18 @@ def sweep(
         descriptor(through, COLUMNS), descriptor(out, COLUMNS), out,
         slopes,
         initial if initial is not None else slopes,
+        carried if carried is not None else slopes,
         final if final is not None else slopes,
         pieces.table if pieces.table is not None else slopes,
         a.stride(2), b.stride(2), c.stride(2), through.stride(2), out.stride(1), out.stride(2),
         *(initial.stride() if initial is not None else (0, 0, 0, 0)),
+        *(carried.stride() if carried is not None else (0, 0, 0, 0)),
         *(final.stride() if final is not None else (0, 0, 0, 0)),
         layout.tokens, pieces.segment, pieces.per_sequence, heads,
         *(heads // x.shape[2] for x in (a, b, c, through)), scale,
         C=TILE, K=key_size, BV=COLUMNS, GROUPS=c.shape[3] // COLUMNS, STAGES=STAGES,
         REACH=REACH, PACKED=layout.packed, REVERSE=reverse,
-        INITIAL=0 if initial is None else (2 if every_piece else 1), FINAL=final is not None,
+        INITIAL=initial is not None, CARRIED=carried is not None, FINAL=final is not None,
         SILU=silu_bits(activated),
         THROUGH=preactivation is not None,
         CONSUMER_REGISTERS=CONSUMER_REGISTERS, PREPARER_REGISTERS=PREPARER_REGISTERS,

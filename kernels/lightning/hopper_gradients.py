@@ -277,12 +277,12 @@ def _produce(consumed, prepared, produced, C: gl.constexpr, STAGES: gl.constexpr
 
 @gluon.jit
 def _gradients(
-    q, k, v, do, dv, dk, dv_base, dk_base, slopes, initial, final, table,
+    q, k, v, do, dv, dk, dv_base, dk_base, slopes, initial, carried, final, table,
     q_h, k_h, v_h, do_h, dv_t, dv_h, dk_t, dk_h,
-    i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
+    i_n, i_h, i_k, i_v, s_n, s_h, s_k, s_v, f_n, f_h, f_k, f_v,
     tokens, segment, per_sequence, heads, group, scale,
     C: gl.constexpr, STAGES: gl.constexpr, REACH: gl.constexpr, PACKED: gl.constexpr,
-    INITIAL: gl.constexpr, FINAL: gl.constexpr, SILU: gl.constexpr,
+    INITIAL: gl.constexpr, CARRIED: gl.constexpr, FINAL: gl.constexpr, SILU: gl.constexpr,
     CONSUMER_REGISTERS: gl.constexpr, PREPARER_REGISTERS: gl.constexpr,
     PRODUCER_REGISTERS: gl.constexpr,
 ):  # fmt: skip
@@ -296,11 +296,25 @@ def _gradients(
     row0 = 0
     if not PACKED:
         row0 = sequence * tokens
-    given = (INITIAL == 2) | ((flags & 2) != 0)
     head64 = head.to(gl.int64)
-    initial += piece.to(gl.int64) * i_n + head64 * i_h
+    given = True
+    if INITIAL:
+        initial += sequence.to(gl.int64) * i_n + head64 * i_h
+    if CARRIED:
+        has = (flags & 2) != 0
+        carried += (piece - sequence).to(gl.int64) * s_n + head64 * s_h
+        if INITIAL:
+            initial = gl.where(has, carried, initial)
+            i_k = gl.where(has, s_k, i_k)
+            i_v = gl.where(has, s_v, i_v)
+        else:
+            given = has
+            initial = carried
+            i_k = s_k
+            i_v = s_v
     final += piece.to(gl.int64) * f_n + head64 * f_h
 
+    STATE: gl.constexpr = INITIAL or CARRIED
     operand: gl.constexpr = q.dtype
     q_s = gl.allocate_shared_memory(operand, [STAGES * 2, C, C], q.layout)
     k_s = gl.allocate_shared_memory(operand, [STAGES * 2, C, C], q.layout)
@@ -333,10 +347,10 @@ def _gradients(
         head * q_h, (head // group) * k_h, (head // group) * v_h, head * do_h,
     )  # fmt: skip
     gl.warp_specialize([
-        (_consume_first, (consumed, prepared, produced, C, STAGES, INITIAL, FINAL, SILU, REACH)),
-        (_consume_second, (consumed, prepared, produced, C, STAGES, INITIAL, FINAL, SILU, REACH)),
-        (_prepare, (consumed, prepared, produced, C, STAGES, INITIAL, FINAL, SILU, REACH)),
-        (_produce, (consumed, prepared, produced, C, STAGES, INITIAL, FINAL, SILU, REACH)),
+        (_consume_first, (consumed, prepared, produced, C, STAGES, STATE, FINAL, SILU, REACH)),
+        (_consume_second, (consumed, prepared, produced, C, STAGES, STATE, FINAL, SILU, REACH)),
+        (_prepare, (consumed, prepared, produced, C, STAGES, STATE, FINAL, SILU, REACH)),
+        (_produce, (consumed, prepared, produced, C, STAGES, STATE, FINAL, SILU, REACH)),
     ], [4, PREPARERS, 1], [CONSUMER_REGISTERS, PREPARER_REGISTERS, PRODUCER_REGISTERS])  # fmt: skip
     for stage in gl.static_range(STAGES):
         for tensor in gl.static_range(4):
@@ -360,7 +374,7 @@ def gradients(
     *,
     scale: float,
     initial: torch.Tensor | None = None,
-    every_piece: bool = False,
+    carried: torch.Tensor | None = None,
     final: torch.Tensor | None = None,
     activation: bool = False,
 ) -> None:
@@ -374,15 +388,17 @@ def gradients(
         *(descriptor(x, BLOCK) for x in (q, k, v, do, dv, dk)), dv, dk,
         slopes,
         initial if initial is not None else slopes,
+        carried if carried is not None else slopes,
         final if final is not None else slopes,
         pieces.table if pieces.table is not None else slopes,
         q.stride(2), k.stride(2), v.stride(2), do.stride(2),
         dv.stride(1), dv.stride(2), dk.stride(1), dk.stride(2),
         *(initial.stride() if initial is not None else (0, 0, 0, 0)),
+        *(carried.stride() if carried is not None else (0, 0, 0, 0)),
         *(final.stride() if final is not None else (0, 0, 0, 0)),
         layout.tokens, pieces.segment, pieces.per_sequence, heads, heads // k.shape[2], scale,
         C=BLOCK, STAGES=STAGES, REACH=REACH, PACKED=layout.packed,
-        INITIAL=0 if initial is None else (2 if every_piece else 1), FINAL=final is not None,
+        INITIAL=initial is not None, CARRIED=carried is not None, FINAL=final is not None,
         SILU=activation,
         CONSUMER_REGISTERS=CONSUMER_REGISTERS, PREPARER_REGISTERS=PREPARER_REGISTERS,
         PRODUCER_REGISTERS=PRODUCER_REGISTERS, num_warps=4,

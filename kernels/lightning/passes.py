@@ -15,9 +15,9 @@ from kernels.lightning.pieces import Layout, Pieces, choose_segment, count_piece
 
 
 class Results(NamedTuple):
-    """``o [B, T, H, V]``, and float32 ``[N, H, K, V]`` and ``[pieces, H, K, V]``, or empty.
+    """``o [B, T, H, V]``, and float32 ``[N, H, K, V]`` and ``[cuts, H, K, V]``, or empty.
 
-    ``final``: the states behind the sequences. ``carried``: those that pieces start from.
+    ``final``: the states behind the sequences. ``carried``: those at the cuts between pieces.
     """
 
     o: torch.Tensor
@@ -48,11 +48,11 @@ def empty_results(
     value_size = v.shape[3]
     state = (heads, key_size, value_size)
     sequences = layout.sequences if output_final_state else 0
-    count = count_pieces(layout, segment) if segment < layout.tokens else 0
+    cuts = count_pieces(layout, segment) - layout.sequences
     return Results(
         q.new_empty((batch, tokens, heads, value_size)),
         q.new_empty((sequences, *state), dtype=torch.float32),
-        q.new_empty((count, *state), dtype=torch.float32),
+        q.new_empty((cuts, *state), dtype=torch.float32),
     )
 
 

@@ -8,6 +8,10 @@ A packed row is cut at its boundaries and at the multiples of the segment, count
 the row. Sequence n then has its first piece at index ``n + cu[n] // segment``; an index that stands
 for no tokens (when a boundary is itself a multiple) is an empty piece. So the number of pieces
 follows from shapes alone, and no length is copied to the host.
+
+A *cut* lies between two pieces of one sequence. Behind a piece it is numbered ``piece - sequence``,
+in a batch as in a packed row, where cut m so lies before token ``(m + 1) * segment``. States are
+kept for cuts, not for pieces: however many documents a row has, there are ``T // segment`` of them.
 """
 
 from __future__ import annotations
@@ -54,6 +58,11 @@ class Pieces:
     def per_sequence(self) -> int:
         """Pieces of each sequence of a dense batch."""
         return max(cdiv(self.layout.tokens, self.segment), 1)
+
+    @property
+    def cuts(self) -> int:
+        """Cuts there are, in a packed row also those on its boundaries."""
+        return self.count - self.layout.sequences
 
     @property
     def cut(self) -> bool:

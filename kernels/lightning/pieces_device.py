@@ -39,11 +39,25 @@ def piece_table(cu, table, sequences, count, tokens, segment, BLOCK: tl.constexp
     # Beyond the last token of a row near 2^31 tokens, index * segment must not wrap around.
     start = tl.minimum(tl.maximum(begin.to(tl.int64), index.to(tl.int64) * segment), end)
     stop = tl.maximum(tl.minimum(end.to(tl.int64), (index + 1).to(tl.int64) * segment), start)
-    flags = tl.where(start > begin, HAS_BEFORE, 0) + tl.where(stop < end, HAS_AFTER, 0)
+    # A flag makes programs index the states at cuts: it is set for no cut beyond the row's.
+    before = (start > begin) & (index.to(tl.int64) * segment <= end)
+    flags = tl.where(before, HAS_BEFORE, 0) + tl.where(stop < end, HAS_AFTER, 0)
     tl.store(table + piece * TABLE_COLUMNS, low, mask=inside)
     tl.store(table + piece * TABLE_COLUMNS + 1, start.to(tl.int32), mask=inside)
     tl.store(table + piece * TABLE_COLUMNS + 2, stop.to(tl.int32), mask=inside)
     tl.store(table + piece * TABLE_COLUMNS + 3, flags, mask=inside)
+
+
+@triton.jit
+def cut_before(piece, sequence):
+    """int64, where HAS_BEFORE: the number of the cut that this piece begins at."""
+    return piece.to(tl.int64) - sequence - 1
+
+
+@triton.jit
+def cut_after(piece, sequence):
+    """int64, where HAS_AFTER: the number of the cut that this piece ends at."""
+    return piece.to(tl.int64) - sequence
 
 
 @triton.jit

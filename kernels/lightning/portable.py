@@ -13,7 +13,13 @@ import triton
 import triton.language as tl
 
 from kernels.lightning.pieces import Pieces
-from kernels.lightning.pieces_device import HAS_AFTER, HAS_BEFORE, piece_bounds
+from kernels.lightning.pieces_device import (
+    HAS_AFTER,
+    HAS_BEFORE,
+    cut_after,
+    cut_before,
+    piece_bounds,
+)
 from kernels.lightning.silu_device import silu_as_read, silu_derivative
 from kernels.triton_support import cdiv, next_power_of_2
 
@@ -31,20 +37,23 @@ def split_power(power):
 
 @triton.jit
 def _sweep(
-    a, b, c, out, through, slopes, initial, final, table,
+    a, b, c, out, through, slopes, initial, carried, final, table,
     a_b, a_t, a_h, b_b, b_t, b_h, c_b, c_t, c_h, o_b, o_t, o_h,
     p_b, p_t, p_h,
-    i_n, i_h, i_k, i_v, f_n, f_h, f_k, f_v,
+    i_n, i_h, i_k, i_v, s_n, s_h, s_k, s_v, f_n, f_h, f_k, f_v,
     tokens, segment, per_sequence, heads, a_group, b_group, c_group, p_group, scale,
     K: tl.constexpr, V: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, C: tl.constexpr,
-    PACKED: tl.constexpr, REVERSE: tl.constexpr, INITIAL: tl.constexpr, FINAL: tl.constexpr,
+    PACKED: tl.constexpr, REVERSE: tl.constexpr,
+    INITIAL: tl.constexpr, CARRIED: tl.constexpr, FINAL: tl.constexpr,
     SILU_A: tl.constexpr, SILU_B: tl.constexpr, SILU_C: tl.constexpr, THROUGH: tl.constexpr,
     DOT: tl.constexpr, PRECISION: tl.constexpr, STAGES: tl.constexpr,
 ):  # fmt: skip
     """``a`` [.., K], ``b`` [.., K], ``c`` [.., V] -> ``out`` [.., V]; states float32 [K, V].
 
     ``through`` [.., V] where THROUGH; else it, its strides and its group are None, which Triton
-    leaves out of the compiled code.
+    leaves out of the compiled code. A piece starts from the state in ``carried`` at the cut where
+    it begins (ends, in reverse), else from that of its sequence in ``initial``; from zero where
+    there is none.
     """
     blocks = tl.cdiv(V, BV)
     program = tl.program_id(0)
@@ -78,16 +87,27 @@ def _sweep(
 
     state = tl.zeros([BK, BV], dtype=tl.float32)
     in_state = in_k[:, None] & in_v[None, :]
-    if INITIAL != 0:
-        given = INITIAL == 2
-        if REVERSE:
-            given = given | ((flags & HAS_AFTER) != 0)
-        else:
-            given = given | ((flags & HAS_BEFORE) != 0)
-        at = piece.to(tl.int64) * i_n + head64 * i_h
-        state = tl.load(
-            initial + at + ik[:, None] * i_k + iv[None, :] * i_v, mask=in_state & given, other=0.0
-        )
+    if INITIAL or CARRIED:
+        given = in_state
+        if INITIAL:
+            initial += sequence.to(tl.int64) * i_n + head64 * i_h
+        if CARRIED:
+            if REVERSE:
+                has = (flags & HAS_AFTER) != 0
+                carried += cut_after(piece, sequence) * s_n + head64 * s_h
+            else:
+                has = (flags & HAS_BEFORE) != 0
+                carried += cut_before(piece, sequence) * s_n + head64 * s_h
+            if INITIAL:
+                initial = tl.where(has, carried, initial)
+                i_k = tl.where(has, s_k, i_k)
+                i_v = tl.where(has, s_v, i_v)
+            else:
+                initial = carried
+                i_k = s_k
+                i_v = s_v
+                given &= has
+        state = tl.load(initial + ik[:, None] * i_k + iv[None, :] * i_v, mask=given, other=0.0)
 
     tiles = tl.cdiv(stop - start, C)
     for tile in tl.range(0, tiles, num_stages=STAGES):
@@ -196,7 +216,7 @@ def sweep(
     reverse: bool,
     scale: float,
     initial: torch.Tensor | None = None,
-    every_piece: bool = False,
+    carried: torch.Tensor | None = None,
     final: torch.Tensor | None = None,
     activated: tuple[bool, bool, bool] = (False, False, False),
     preactivation: torch.Tensor | None = None,
@@ -212,8 +232,7 @@ def sweep(
         key_size, value_size, a.element_size(), longest, activated=any(activated)
     )
     dot, precision = arithmetic(a.dtype)
-    states = [initial.stride() if initial is not None else (0, 0, 0, 0)]
-    states.append(final.stride() if final is not None else (0, 0, 0, 0))
+    states = (initial, carried, final)
     through: tuple[int | None, ...] = (None, None, None, None)
     if preactivation is not None:
         through = (*preactivation.stride()[:3], heads // preactivation.shape[2])
@@ -222,16 +241,15 @@ def sweep(
         return
     _sweep[grid](
         a, b, c, out, preactivation, slopes,
-        initial if initial is not None else slopes,
-        final if final is not None else slopes,
+        *(slopes if x is None else x for x in states),
         pieces.table if pieces.table is not None else slopes,
         *a.stride()[:3], *b.stride()[:3], *c.stride()[:3], *out.stride()[:3], *through[:3],
-        *states[0], *states[1],
+        *(stride for x in states for stride in ((0, 0, 0, 0) if x is None else x.stride())),
         layout.tokens, pieces.segment, pieces.per_sequence, heads,
         heads // a.shape[2], heads // b.shape[2], heads // c.shape[2], through[3], scale,
         K=key_size, V=value_size, BK=next_power_of_2(max(key_size, 16)), BV=columns, C=tile,
         PACKED=layout.packed, REVERSE=reverse,
-        INITIAL=0 if initial is None else (2 if every_piece else 1), FINAL=final is not None,
+        INITIAL=initial is not None, CARRIED=carried is not None, FINAL=final is not None,
         SILU_A=activated[0], SILU_B=activated[1], SILU_C=activated[2],
         THROUGH=preactivation is not None,
         DOT=dot, PRECISION=precision, STAGES=stages, num_warps=warps,

@@ -72,19 +72,16 @@ def sweep(
         pieces: how the batch is cut (:func:`.pieces.cut`).
         initial: R, float32 ``[N, H, K, V]``, any strides; zero when left out.
         carried: where something is cut, what :func:`.carry.carry` made of R: float32
-            ``[pieces, H, K, V]``, any strides.
+            ``[cuts, H, K, V]``, any strides.
         final: float32 ``[N, H, K, V]``, any strides, to be written; only where nothing is cut.
     """
-    given = initial if carried is None else carried
-    # The first piece of a sequence starts from zero unless R was given.
-    every_piece = initial is not None
-    plans = _plans(operands, pieces, reverse, given, every_piece, final)
+    plans = _plans(operands, pieces, reverse, initial, carried, final)
     kernel = sentinel.choose(plans, operands[0].a.device)[0].kernel
     if kernel is GRADIENTS:
         (k, q, do, dv, *_), (v, _, _, dk, *_) = operands
         hopper_gradients.gradients(
             q, k, v, do, dv, dk, slopes, pieces,
-            scale=scale, initial=given, every_piece=every_piece, final=final,
+            scale=scale, initial=initial, carried=carried, final=final,
             activation=operands[0].preactivation is not None,
         )  # fmt: skip
         return
@@ -92,14 +89,14 @@ def sweep(
     for n, one in enumerate(operands):
         launch(
             one.a, one.b, one.c, one.out, slopes, pieces,
-            reverse=reverse, scale=scale,
-            initial=_turned(given, n), every_piece=every_piece, final=final if n == 0 else None,
+            reverse=reverse, scale=scale, initial=_turned(initial, n), carried=_turned(carried, n),
+            final=final if n == 0 else None,
             activated=one.activated, preactivation=one.preactivation,
         )  # fmt: skip
 
 
 def _turned(state: torch.Tensor | None, n: int) -> torch.Tensor | None:
-    """The initial states of the n-th of two sweeps: the second's are the first's transposed."""
+    """What the n-th of two sweeps starts from: the second's states are the first's transposed."""
     return state if n == 0 or state is None else state.mT
 
 
@@ -107,23 +104,22 @@ def _plans(
     operands: Sequence[Operands],
     pieces: Pieces,
     reverse: bool,
-    given: torch.Tensor | None,
-    every_piece: bool,
+    initial: torch.Tensor | None,
+    carried: torch.Tensor | None,
     final: torch.Tensor | None,
 ) -> Iterator[tuple[sentinel.Candidate, ...]]:
     """What one call may launch, best first; the sentinel takes the first that it finds right."""
 
     def apart(candidate: CandidateOf) -> tuple[sentinel.Candidate, ...]:
         return tuple(
-            candidate(
-                one, pieces, reverse, _turned(given, n), every_piece, final if n == 0 else None
-            )
+            candidate(one, pieces, reverse, *(_turned(x, n) for x in starts), (final, None)[n])
             for n, one in enumerate(operands)
         )
 
+    starts = (initial, carried)
     if takes_hopper(operands):
         if len(operands) == 2 and takes_both(operands):
-            yield (gradients_candidate(operands[0], pieces, given, every_piece, final),)
+            yield (gradients_candidate(operands[0], pieces, initial, carried, final),)
         yield apart(hopper_candidate)
     yield apart(portable_candidate)
 

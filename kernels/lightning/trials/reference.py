@@ -122,7 +122,10 @@ def parts(
 
 
 class Walked(NamedTuple):
-    """float64: ``out [B, T, H, V]``, ``final [N, H, K, V]`` and ``carried [pieces, H, K, V]``."""
+    """float64: ``out [B, T, H, V]``, ``final [N, H, K, V]`` and ``carried [cuts, H, K, V]``.
+
+    ``carried`` is NaN at a cut of a packed row that has no token of the sequence behind it.
+    """
 
     out: torch.Tensor
     final: torch.Tensor
@@ -142,16 +145,20 @@ def walk(
     activated: Sequence[bool] = (False, False, False),
     preactivation: torch.Tensor | None = None,
 ) -> Walked:
-    """:func:`sweep_reference` piece by piece, with the state that each piece starts from."""
+    """:func:`sweep_reference` piece by piece, with the states at the cuts between them."""
     heads, sequences = len(slopes), 1 + max(x.sequence for x in pieces)
     sizes = heads, a.shape[3], c.shape[3]
     state = torch.zeros(sequences, *sizes, dtype=torch.float64, device=a.device)
     if initial is not None:
         state += initial
     out = state.new_zeros(*a.shape[:2], heads, c.shape[3])
-    carried = state.new_zeros(len(pieces), *sizes)
-    for number, n, row, start, stop in reversed(pieces) if reverse else pieces:
-        carried[number] = state[n]
+    carried = state.new_full((len(pieces) - sequences, *sizes), torch.nan)
+    ordered = list(reversed(pieces) if reverse else pieces)
+    for place, (_, n, row, start, stop) in enumerate(ordered):
+        if place and ordered[place - 1].sequence == n:
+            behind = ordered[place - 1 if reverse else place]  # the piece behind the cut
+            if behind.stop > behind.start:
+                carried[behind.number - n - 1] = state[n]
         x, y, z = (x[row : row + 1, start:stop] for x in (a, b, c))
         raw = None if preactivation is None else preactivation[row : row + 1, start:stop]
         o, after = sweep_reference(

@@ -23,8 +23,8 @@ from kernels.lightning.pieces import Pieces
 from kernels.lightning.trials import inputs, reference
 from kernels.sentinel import Candidate, Finding, Guarded, Kernel, Output, judge, surrounded
 
-NO_STATE, CUTS, ALL = 0, 1, 2
-"""Initial states: none; behind cuts only; of every piece. As ``INITIAL`` in the kernels."""
+NO_STATE, PLAIN, TURNED = 0, 1, 2
+"""States to start from: none; with contiguous values; read transposed, with contiguous keys."""
 LONG = 2**30
 """Tokens: so many that a kernel takes its largest tile."""
 
@@ -32,10 +32,10 @@ LONG = 2**30
 class Sweep(NamedTuple):
     """What the compiled code of a sweep depends on.
 
-    ``turned``: the initial state is read transposed (its keys are contiguous). ``cut``: sequences
-    have more than one piece. ``tokens`` and ``heads``: :func:`.inputs.kind` of their number.
-    ``shared``: heads share operands. ``tile``: its tokens. ``activated``: of a, b and c.
-    ``through``: the output is multiplied by SiLU' of a preactivation.
+    ``initial``: states of the sequences; ``carried``: those at cuts, where sequences have more than
+    one piece. ``tokens`` and ``heads``: :func:`.inputs.kind` of their number. ``shared``: heads
+    share operands. ``tile``: its tokens. ``activated``: of a, b and c. ``through``: the output is
+    multiplied by SiLU' of a preactivation.
     """
 
     K: int
@@ -45,9 +45,8 @@ class Sweep(NamedTuple):
     reverse: bool
     packed: bool
     initial: int
-    turned: bool
+    carried: int
     final: bool
-    cut: bool
     tokens: int
     heads: int
     shared: bool
@@ -61,11 +60,11 @@ def hopper_candidate(
     cut: Pieces,
     reverse: bool,
     initial: torch.Tensor | None,
-    every_piece: bool,
+    carried: torch.Tensor | None,
     final: torch.Tensor | None,
 ) -> Candidate:
     """One launch of :func:`kernels.lightning.hopper.sweep` with these arguments."""
-    settings = _settings(operand, cut, reverse, initial, every_piece, final, hopper.TILE)
+    settings = _settings(operand, cut, reverse, initial, carried, final, hopper.TILE)
     return Candidate(HOPPER, settings)
 
 
@@ -73,14 +72,14 @@ def gradients_candidate(
     dv: Operands,
     cut: Pieces,
     initial: torch.Tensor | None,
-    every_piece: bool,
+    carried: torch.Tensor | None,
     final: torch.Tensor | None,
 ) -> Candidate:
     """One launch of :func:`kernels.lightning.hopper_gradients.gradients`.
 
     ``dv``: (k, q, do, dv), of which this is the sweep.
     """
-    settings = _settings(dv, cut, True, initial, every_piece, final, hopper_gradients.BLOCK)
+    settings = _settings(dv, cut, True, initial, carried, final, hopper_gradients.BLOCK)
     return Candidate(GRADIENTS, settings)
 
 
@@ -89,14 +88,14 @@ def portable_candidate(
     cut: Pieces,
     reverse: bool,
     initial: torch.Tensor | None,
-    every_piece: bool,
+    carried: torch.Tensor | None,
     final: torch.Tensor | None,
 ) -> Candidate:
     """One launch of :func:`kernels.lightning.portable.sweep` with these arguments."""
     a, c = operand.a, operand.c
     longest = min(cut.layout.tokens, cut.segment)
     tile = _tile(a.shape[3], c.shape[3], a.element_size(), longest)
-    settings = _settings(operand, cut, reverse, initial, every_piece, final, tile)
+    settings = _settings(operand, cut, reverse, initial, carried, final, tile)
     return Candidate(PORTABLE, settings)
 
 
@@ -105,7 +104,7 @@ def _settings(
     cut: Pieces,
     reverse: bool,
     initial: torch.Tensor | None,
-    every_piece: bool,
+    carried: torch.Tensor | None,
     final: torch.Tensor | None,
     tile: int,
 ) -> Sweep:
@@ -120,10 +119,9 @@ def _settings(
         out.dtype,
         reverse,
         packed,
-        NO_STATE if initial is None else ALL if every_piece else CUTS,
-        initial is not None and initial.stride(3) != 1,
+        _lying(initial),
+        _lying(carried),
         final is not None,
-        cut.segment < tokens,
         inputs.kind(tokens),
         inputs.kind(heads),
         not a_heads == c_heads == heads,
@@ -131,6 +129,12 @@ def _settings(
         operand.activated,
         operand.preactivation is not None,
     )
+
+
+def _lying(states: torch.Tensor | None) -> int:
+    if states is None:
+        return NO_STATE
+    return PLAIN if states.stride(3) == 1 else TURNED
 
 
 @functools.lru_cache(4096)
@@ -148,7 +152,7 @@ def check(
 ) -> Finding:
     """Judge ``launch`` on a small batch.
 
-    It is called as ``launch(operands, slopes, pieces, reverse=, scale=, initial=, every_piece=,
+    It is called as ``launch(operands, slopes, pieces, reverse=, scale=, initial=, carried=,
     final=)``, with one operand, or with the ``pair`` of dv and dk.
 
     Args:
@@ -157,11 +161,11 @@ def check(
     s = settings
     heads = s.heads  # 1, 8 and 16 are numbers of their own kind
     # The kernel takes a small tile where no sequence is longer than that.
-    one_tile = not s.cut and s.tile < _tile(s.K, s.V, s.dtype.itemsize, LONG)
+    one_tile = not s.carried and s.tile < _tile(s.K, s.V, s.dtype.itemsize, LONG)
     segment = s.tile if one_tile else -(-tiles * s.tile // pieces.TILE) * pieces.TILE
     batch = inputs.batch(
         s.tile, segment,
-        heads=heads, packed=s.packed, is_cut=s.cut, tokens=s.tokens, device=device,
+        heads=heads, packed=s.packed, is_cut=bool(s.carried), tokens=s.tokens, device=device,
     )  # fmt: skip
     draw, slopes = inputs.Draw(device), inputs.slopes(heads, device)
 
@@ -180,11 +184,11 @@ def check(
     if s.through:  # of a pair dv's is v, and dk's is k
         before = [read[1][0], a] if pair else [operand(s.V, s.reverse)]
     state = None
-    if s.initial == ALL:
+    if s.initial:
         state = draw(batch.pieces.layout.sequences, heads, s.K, s.V)
     outputs: list[Output] = []
     operands: list[Operands] = []
-    carried = final = None
+    initial = carried = final = None
     limit = inputs.LIMITS[s.dtype]
     for n, one in enumerate(read):
         start = None if state is None else state.mT if n else state
@@ -197,7 +201,7 @@ def check(
         outputs.append(Output(f"out {n}" if pair else "out", out, walked.out, limit, 2))
         operands.append(Operands(*one, out.view, activated[n], before[n]))
         if n == 0:
-            carried = _given(walked.carried, batch, s)
+            initial, carried = _laid(state, s.initial), _laid(walked.carried, s.carried)
             if s.final:
                 final = Guarded(walked.final.shape, torch.float32, device)
                 outputs.append(Output("final", final, walked.final, limit, 1))
@@ -205,27 +209,19 @@ def check(
     def run() -> None:
         launch(
             operands, slopes, batch.pieces,
-            reverse=s.reverse, scale=inputs.SCALE, initial=carried,
-            every_piece=s.initial == ALL, final=None if final is None else final.view,
+            reverse=s.reverse, scale=inputs.SCALE, initial=initial, carried=carried,
+            final=None if final is None else final.view,
         )  # fmt: skip
 
     return judge(run, outputs)
 
 
-def _given(carried: torch.Tensor, batch: inputs.Batch, s: Sweep) -> torch.Tensor | None:
-    """float32 states for the kernel to start from, NaN where it is to start from zero."""
-    if s.initial == NO_STATE:
+def _laid(states: torch.Tensor | None, lying: int) -> torch.Tensor | None:
+    """float32 states that lie as they are to be read, in NaN."""
+    if states is None or lying == NO_STATE:
         return None
-    states = carried.float()
-    if s.initial == CUTS:
-        seen = set()
-        for part in reversed(batch.host) if s.reverse else batch.host:
-            if part.sequence not in seen:
-                states[part.number] = torch.nan
-            # An empty piece is before the first tokens in either direction.
-            if part.stop > part.start:
-                seen.add(part.sequence)
-    return surrounded(states.mT).mT if s.turned else surrounded(states)
+    states = states.float()
+    return surrounded(states.mT).mT if lying == TURNED else surrounded(states)
 
 
 def _hopper(operands: Sequence[Operands], *rest: Any, **named: Any) -> None:
@@ -323,12 +319,12 @@ def _four(
     activation: bool,
 ) -> tuple[Sweep, Sweep, Sweep, Sweep]:
     """o, dq, dv and dk; with ``activation`` as :mod:`kernels.lightning.sweep` has their SiLU."""
-    initial = ALL if states else CUTS if cut else NO_STATE
     o = Sweep(
-        size, size, dtype, dtype, False, packed, initial, False, states and not cut, cut, 16, 16,
-        False, tile,
+        size, size, dtype, dtype, False, packed, PLAIN if states else NO_STATE,
+        PLAIN if cut else NO_STATE, states and not cut, 16, 16, False, tile,
     )  # fmt: skip
-    dq = o._replace(turned=initial != NO_STATE, final=False)
+    turned = {PLAIN: TURNED, NO_STATE: NO_STATE}
+    dq = o._replace(initial=turned[o.initial], carried=turned[o.carried], final=False)
     dv, dk = o._replace(reverse=True), dq._replace(reverse=True)
     if activation:
         o = o._replace(activated=(True, True, True))

@@ -45,12 +45,28 @@ def table(lengths: list[int], segment: int, dtype: torch.dtype = torch.int32) ->
     return rows
 
 
+def cuts(rows: list[list[int]]) -> tuple[list[int], list[int]]:
+    """The cuts that pieces begin at, and those that they end at, where their flags say so."""
+    before = [n - row[0] - 1 for n, row in enumerate(rows) if row[3] & BEFORE]
+    after = [n - row[0] for n, row in enumerate(rows) if row[3] & AFTER]
+    return before, after
+
+
 def check(lengths: list[int], segment: int, dtype: torch.dtype) -> None:
     step = segment if segment < sum(lengths) else sum(lengths) + 1  # one segment cuts nothing
     expected = model(lengths, step)
     rows = table(lengths, segment, dtype)
     assert len(rows) == count_pieces(Layout(len(lengths), sum(lengths), 1, True), segment)
     assert {n: tuple(row) for n, row in enumerate(rows) if row[1] < row[2]} == expected
+    before, after = cuts(rows)
+    ends = [0, *accumulate(lengths)]
+    places = range(step, ends[-1] + 1, step)
+    for found in (before, after):
+        assert len(set(found)) == len(found)
+        assert set(found) <= set(range(len(places)))
+    within = [any(a < t < b for a, b in pairwise(ends)) for t in places]
+    assert after == [m for m, inside in enumerate(within) if inside]
+    assert set(after) <= set(before)  # these also have empty pieces begin at them
     documents = [row[0] for row in rows]
     assert documents == sorted(documents)
     assert set(documents) == set(range(len(lengths)))  # empty ones too: their state is handed on
@@ -92,16 +108,27 @@ def test_a_row_of_two_billion_tokens() -> None:
 
 
 @pytest.mark.parametrize(
-    "ends", [[0, 90, 40], [0, 30, 10, 40], [-50, 20, 40], [3, 5, 7], [2**40, -(2**40), 0]]
+    "ends",
+    [
+        [0, 90, 40],
+        [0, 30, 10, 40],
+        [-50, 20, 40],
+        [3, 5, 7],
+        [2**40, -(2**40), 0],
+        [0, 3, 0, 40, 5],
+    ],
 )
 def test_boundaries_that_are_wrong_stay_inside_the_tensors(ends: list[int]) -> None:
     """On a GPU they are not seen before the launch."""
     layout = Layout(len(ends) - 1, 40, 1, True)
     found = cut(layout, 16, torch.tensor(ends, device=DEVICE))
     assert found.table is not None
-    for document, start, stop, _ in found.table.tolist():
+    rows = found.table.tolist()
+    for document, start, stop, _ in rows:
         assert 0 <= document < layout.sequences
         assert 0 <= start <= stop <= 40
+    for before_or_after in cuts(rows):
+        assert set(before_or_after) <= set(range(found.cuts))
 
 
 @settings(max_examples=200, deadline=None)
@@ -119,9 +146,11 @@ def test_pieces_cover_a_batch(sequences: int, tokens: int, heads: int, packed: b
         assert found.per_sequence == max(cdiv(tokens, segment), 1)
         assert found.count == count == sequences * found.per_sequence
         assert found.cut == (found.per_sequence > 1)
+        assert found.cuts == sequences * (found.per_sequence - 1)
         assert found.table is None
     else:
         assert count <= layout.sequences + tokens // pieces.SHORTEST_SEGMENT
+        assert count - layout.sequences == (tokens // segment if segment < tokens else 0)
 
 
 def filled(programs: int) -> float:

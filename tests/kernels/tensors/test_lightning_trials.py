@@ -19,10 +19,10 @@ from kernels.lightning.trials import candidates, inputs, reference, sweep_refere
 from kernels.lightning.trials.carry import CARRY, Carry
 from kernels.lightning.trials.decode import DECODE, Decode
 from kernels.lightning.trials.sweeps import (
-    ALL,
-    CUTS,
     NO_STATE,
+    PLAIN,
     PORTABLE,
+    TURNED,
     Sweep,
     _portable,
     check,
@@ -35,7 +35,7 @@ from kernels.sentinel import (
 )
 
 F32, BF16 = torch.float32, torch.bfloat16
-PLAIN = Sweep(16, 16, F32, F32, False, False, NO_STATE, False, False, False, 8, 1, False, 32)
+SIMPLE = Sweep(16, 16, F32, F32, False, False, NO_STATE, NO_STATE, False, 8, 1, False, 32)
 
 
 def wrong_decay(operands: Sequence[Any], slopes: torch.Tensor, *rest: Any, **named: Any) -> None:
@@ -127,7 +127,7 @@ DEFECTS = [
 
 @pytest.mark.parametrize(("launch", "says"), DEFECTS)
 def test_a_defect_is_found(launch: Callable[..., None], says: str, device: torch.device) -> None:
-    fault, _ = check(PLAIN, device, launch=launch, tiles=3)
+    fault, _ = check(SIMPLE, device, launch=launch, tiles=3)
     assert fault is not None
     assert says in fault
     assert "more" not in fault  # of an error the first line
@@ -138,24 +138,26 @@ def test_short_memory_says_nothing_about_a_kernel(device: torch.device) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     with pytest.raises(torch.OutOfMemoryError):
-        check(PLAIN, device, launch=launch, tiles=3)
+        check(SIMPLE, device, launch=launch, tiles=3)
 
 
 GOOD = [
-    PLAIN._replace(final=True, initial=ALL, packed=True),
-    PLAIN._replace(final=True, initial=ALL, turned=True, reverse=True),
-    PLAIN._replace(initial=CUTS, cut=True, packed=True),
-    PLAIN._replace(initial=CUTS, cut=True, turned=True, tokens=16),
-    PLAIN._replace(initial=CUTS, cut=True, packed=True, reverse=True, turned=True),
-    PLAIN._replace(initial=ALL, cut=True, packed=True, reverse=True),
-    PLAIN._replace(K=32, tokens=1, tile=16, heads=8, shared=True),
-    PLAIN._replace(V=32, tokens=16, tile=16),
-    PLAIN._replace(dtype=BF16, out=BF16, tile=64, packed=True),
-    PLAIN._replace(dtype=BF16, tile=16, reverse=True, shared=True, heads=8, final=True),
-    PLAIN._replace(dtype=torch.float16, out=torch.float16, tile=32, packed=True),
-    PLAIN._replace(dtype=BF16, out=BF16, tile=64, activated=(True, True, True), packed=True),
-    PLAIN._replace(activated=(False, True, True), through=True, initial=CUTS, cut=True),
-    PLAIN._replace(
+    SIMPLE._replace(final=True, initial=PLAIN, packed=True),
+    SIMPLE._replace(final=True, initial=TURNED, reverse=True),
+    SIMPLE._replace(carried=PLAIN, packed=True),
+    SIMPLE._replace(carried=TURNED, tokens=16),
+    SIMPLE._replace(carried=TURNED, packed=True, reverse=True),
+    SIMPLE._replace(initial=PLAIN, carried=PLAIN, packed=True, reverse=True),
+    SIMPLE._replace(initial=TURNED, carried=PLAIN, packed=True),
+    SIMPLE._replace(initial=PLAIN, carried=TURNED),
+    SIMPLE._replace(K=32, tokens=1, tile=16, heads=8, shared=True),
+    SIMPLE._replace(V=32, tokens=16, tile=16),
+    SIMPLE._replace(dtype=BF16, out=BF16, tile=64, packed=True),
+    SIMPLE._replace(dtype=BF16, tile=16, reverse=True, shared=True, heads=8, final=True),
+    SIMPLE._replace(dtype=torch.float16, out=torch.float16, tile=32, packed=True),
+    SIMPLE._replace(dtype=BF16, out=BF16, tile=64, activated=(True, True, True), packed=True),
+    SIMPLE._replace(activated=(False, True, True), through=True, carried=PLAIN),
+    SIMPLE._replace(
         activated=(True, False, True), through=True, reverse=True, tile=16, heads=8, shared=True
     ),
 ]
@@ -167,7 +169,7 @@ def test_a_sweep_without_its_silu_is_found(lost: str, device: torch.device) -> N
         nothing = Operands._field_defaults[lost]
         _portable([operands[0]._replace(**{lost: nothing})], *rest, **named)
 
-    settings = PLAIN._replace(activated=(False, True, False), through=True)
+    settings = SIMPLE._replace(activated=(False, True, False), through=True)
     fault, _ = check(settings, device, launch=launch, tiles=3)
     assert fault is not None
     assert "out is off by" in fault
@@ -209,21 +211,21 @@ def test_a_candidate_is_what_the_call_would_launch(device: torch.device) -> None
     layout = Layout(2, 130, 4, False)
     x = torch.zeros(2, 130, 4, 32, dtype=BF16, device=device)
     k, out = x[:, :, :2], torch.empty_like(x, dtype=F32)
-    states = torch.zeros(6, 4, 32, 32, device=device)
+    states = torch.zeros(4, 4, 32, 32, device=device)
     found = portable_candidate(
         Operands(k, x, x, out, (True, True, False), x),
-        cut(layout, 64, None), True, states.mT, False, None,
+        cut(layout, 64, None), True, None, states.mT, None,
     )  # fmt: skip
     assert found.kernel is PORTABLE
     assert found.settings == Sweep(
-        32, 32, BF16, F32, True, False, CUTS, True, False, True, 8, 8, True, 64,
+        32, 32, BF16, F32, True, False, NO_STATE, TURNED, False, 8, 8, True, 64,
         (True, True, False), True,
     )  # fmt: skip
     short = portable_candidate(
-        Operands(x, x, x, out), cut(layout._replace(tokens=1), 1, None), False, None, False, states
+        Operands(x, x, x, out), cut(layout._replace(tokens=1), 1, None), False, None, None, states
     )
     assert short.settings == Sweep(
-        32, 32, BF16, F32, False, False, NO_STATE, False, True, False, 1, 8, False, 16
+        32, 32, BF16, F32, False, False, NO_STATE, NO_STATE, True, 1, 8, False, 16
     )
     assert portable.tiles(32, 32, 2, 1).tokens == 16
     assert "tokens=1" in str(short)
@@ -239,21 +241,19 @@ def test_the_pair_of_dv_and_dk_is_laid_out_as_the_backward_does(device: torch.de
         assert second_do is do
         assert second_q is q
         assert v.shape == k.shape
-        initial, final = named.pop("initial"), named.pop("final")
-        _portable(operands[:1], *rest, initial=initial, final=final, **named)
-        _portable(
-            operands[1:],
-            *rest,
-            initial=None if initial is None else initial.mT,
-            final=None,
-            **named,
+        states, final = (
+            {name: named.pop(name) for name in ("initial", "carried")},
+            named.pop("final"),
         )
+        turned = {name: None if x is None else x.mT for name, x in states.items()}
+        _portable(operands[:1], *rest, **states, final=final, **named)
+        _portable(operands[1:], *rest, **turned, final=None, **named)
 
     silu = False
     for settings in (
-        PLAIN._replace(reverse=True, initial=ALL, final=True),
-        PLAIN._replace(reverse=True, initial=CUTS, cut=True, packed=True),
-        PLAIN._replace(reverse=True, activated=(True, True, False), through=True),
+        SIMPLE._replace(reverse=True, initial=PLAIN, final=True),
+        SIMPLE._replace(reverse=True, carried=PLAIN, packed=True),
+        SIMPLE._replace(reverse=True, activated=(True, True, False), through=True),
     ):
         silu = settings.through
         fault, worst = check(settings, device, launch=launch, tiles=3, pair=True)
@@ -271,7 +271,7 @@ def test_the_copy_engine_can_address_what_is_checked(
     def launch(operands: Sequence[Any], *_: Any, **__: Any) -> None:
         seen.extend(operands)
 
-    settings = PLAIN._replace(
+    settings = SIMPLE._replace(
         K=64, V=128, dtype=BF16, out=BF16, tile=64, packed=packed, heads=heads, shared=heads > 1,
         through=True,
     )  # fmt: skip
@@ -350,4 +350,10 @@ def test_pieces_hand_their_state_on(reverse: bool, device: torch.device) -> None
     walked = reference.walk(a, b, c, slopes, reference.parts(11, 4, rows=2), **common)
     torch.testing.assert_close(walked.out, out, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(walked.final, final, rtol=1e-12, atol=1e-12)
-    assert torch.equal(walked.carried[[2, 5] if reverse else [0, 3]], start.double())
+    assert walked.carried.shape == (4, 8, 4, 3)
+    # At the second row's first cut, of its 11 tokens with 4 to the left.
+    to, row = slice(4, None) if reverse else slice(4), slice(1, 2)
+    _, state = sweep_reference(
+        a[row, to], b[row, to], c[row, to], slopes, **common | {"initial": start[row]}
+    )
+    torch.testing.assert_close(walked.carried[2], state[0], rtol=1e-12, atol=1e-12)

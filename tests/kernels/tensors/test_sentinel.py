@@ -39,7 +39,7 @@ from kernels.sentinel.environment import environment
 from kernels.sentinel.verdicts import default_path
 
 F32, BF16 = torch.float32, torch.bfloat16
-PLAIN = Sweep(16, 16, F32, F32, False, False, NO_STATE, False, False, False, 8, 1, False, 32)
+PLAIN = Sweep(16, 16, F32, F32, False, False, NO_STATE, NO_STATE, False, 8, 1, False, 32)
 HERE = {"gpu": "a GPU", "driver": "1.0", "triton": "3.7.0"}
 
 
