@@ -16,8 +16,9 @@ where T is the state S times ``λ^{-(n-1-m)}``; and a reverse one, with ``c'_i =
 
     T = λ^n T     out_j = λ^{m-j} (Σ_{i>=j} (a_j·b_i) c'_i + a_jᵀ T)          T = T + Σ_i b_i c'_iᵀ
 
-where T is R times ``λ^{-(m+1)}``. Factors are at most ``2^(REACH/2)``: a head that decays faster
-than REACH bits in a whole tile is walked in steps of fewer tokens (:func:`step_of`).
+where T is R times ``λ^{-(m+1)}``. Factors of rows and columns are at most ``2^(REACH/2)``: a head
+that decays faster than REACH bits in a whole tile is walked in steps of fewer tokens
+(:func:`step_of`).
 """
 
 from __future__ import annotations
