@@ -51,7 +51,7 @@ test: $(READY)  ## Run the tests (a few minutes)
 	$(PY) -m tests.rooms
 
 test-long: $(READY)  ## Run the slow and random tests: kills, 10x input, wide fuzzing (up to an hour)
-	$(PY) -m pytest -q -m long
+	$(PY) -m tests.rooms --long
 
 test-gpu: $(READY)  ## Run the kernels' tests on a CUDA GPU: GPU_WORKERS=8 (another Python: PY=python3 READY=)
 	$(PY) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("found no CUDA GPU, which these tests need")'

@@ -14,10 +14,8 @@ except ImportError:  # Triton has no wheel for this platform: the plain torch fo
     triton = None
 
 
-@torch.compiler.assume_constant_result
-def interpreting() -> bool:
-    """Whether kernels run under Triton's interpreter, on tensors of the CPU."""
-    return triton is not None and bool(triton.knobs.runtime.interpret)
+INTERPRETED = triton is not None and bool(triton.knobs.runtime.interpret)
+"""Whether kernels run under Triton's interpreter, on tensors of the CPU."""
 
 
 def runs_triton(tensor: torch.Tensor) -> bool:
@@ -32,7 +30,7 @@ def runs_triton(tensor: torch.Tensor) -> bool:
                 "found a tensor on a GPU but no Triton; install it: pip install 'triton>=3.6,<3.8'"
             )
         return True
-    return tensor.device.type == "cpu" and interpreting()
+    return tensor.device.type == "cpu" and INTERPRETED
 
 
 def cdiv(a: int, b: int) -> int:

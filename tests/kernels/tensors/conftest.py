@@ -13,6 +13,13 @@ import torch
 HAS_GPU = torch.cuda.is_available()
 if not HAS_GPU:
     os.environ["TRITON_INTERPRET"] = "1"  # before any kernel is imported
+    from kernels.triton_support import INTERPRETED
+
+    if not INTERPRETED:
+        raise pytest.UsageError(
+            "found kernels that were imported to be compiled, by tests of another room in this "
+            "process; run rooms apart: python -m tests.rooms"
+        )
 
     from tests.kernels.tensors import mended_interpreter
 

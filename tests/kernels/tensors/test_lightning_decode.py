@@ -330,6 +330,7 @@ def test_a_graph_serves_batches_of_any_size() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.xdist_group("large")
 def test_pages_beyond_31_bits_of_offset() -> None:
     pages = 2_100  # of 64 · 128 · 128 floats: 8.8 GB
     x = case(1, None, 64, 8, 128, 128, pages=1)
