@@ -174,8 +174,8 @@ def _memory(
     do = torch.randn_like(q)
     peak = clock.peak_bytes(lambda: torch.autograd.grad(_attend(q, k, v, slopes), (q, k, v), do))
     layout = Layout(shape.batch, shape.tokens, shape.heads, False)
-    pieces = count_pieces(layout, choose_segment(layout))
+    cuts = count_pieces(layout, choose_segment(layout)) - layout.sequences
     # q, k, v, o, do, dq, dk, dv; float32 states.
-    least = 8 * q.nbytes + pieces * shape.heads * sizes.head**2 * 4
+    least = 8 * q.nbytes + cuts * shape.heads * sizes.head**2 * 4
     metric = f"memory of forward and backward, {shape.name}"
     table.figure(metric, peak / 1e9, "GB", "inputs, outputs, states at cuts", peak / least)
