@@ -76,6 +76,36 @@ def split_power(power):
 
 
 @gluon.jit
+def _silu(x):
+    """x sigmoid(x) = h (1 + tanh h) with h = x/2, of float32; off by up to 2^-12 of x.
+
+    The special function unit takes the tanh of two float16 at once: a quarter of its time for the
+    exponential and the reciprocal of each.
+    """
+    return gl.inline_asm_elementwise(
+        """{
+        .reg .f32 a, b, s, t;
+        .reg .b32 pair;
+        .reg .b16 low, high;
+        mul.rn.f32 a, $2, 0f3F000000;
+        mul.rn.f32 b, $3, 0f3F000000;
+        cvt.rn.f16x2.f32 pair, b, a;
+        tanh.approx.f16x2 pair, pair;
+        mov.b32 {low, high}, pair;
+        cvt.f32.f16 s, low;
+        cvt.f32.f16 t, high;
+        fma.rn.f32 $0, a, s, a;
+        fma.rn.f32 $1, b, t, b;
+        }""",
+        "=f,=f,f,f",
+        [x],
+        dtype=gl.float32,
+        is_pure=True,
+        pack=2,
+    )
+
+
+@gluon.jit
 def _sigmoid(x):
     """Of float32, by the exponential and the reciprocal of the special function unit."""
     return gl.inline_asm_elementwise(
@@ -92,11 +122,6 @@ def _sigmoid(x):
         is_pure=True,
         pack=1,
     )
-
-
-@gluon.jit
-def _silu(x):
-    return x * _sigmoid(x)
 
 
 @gluon.jit

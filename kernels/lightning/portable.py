@@ -182,16 +182,21 @@ def tiles(
 
     ``longest``: no sequence is longer, so a smaller tile wastes less. Sixteen is the least that a
     matrix instruction takes. ``activated``: SiLU is applied to any operand; what it computes in
-    float32 takes the registers of twice the warps.
+    float32 takes the registers of twice the warps. Programs of fewer than 64 columns then take
+    tiles that are too short for Hopper's own matrix instruction, for which Triton 3.6.0 compiles
+    them wrongly (found by the sentinel on an H200: K = 64, V = 32).
     """
     wide = next_power_of_2(max(key_size, 16))
+    columns = min(next_power_of_2(max(value_size, 16)), 64 if wide <= 128 else 32)
     if itemsize == 4:
         tile, stages = (32, 2) if wide <= 64 else (16, 1)
     else:
         tile, stages = (64, 2) if wide <= 128 else (32, 2)
+    if activated and columns < 64:
+        tile = min(tile, 32)
     tile = max(min(tile, next_power_of_2(max(longest, 1))), 16)
-    columns = min(next_power_of_2(max(value_size, 16)), 64 if wide <= 128 else 32)
-    return Tiles(tile, columns, 8 if activated and itemsize == 2 and tile > 16 else 4, stages)
+    spread = activated and itemsize == 2 and tile > 16 and columns == 64
+    return Tiles(tile, columns, 8 if spread else 4, stages)
 
 
 def arithmetic(dtype: torch.dtype) -> tuple[tl.dtype, str]:

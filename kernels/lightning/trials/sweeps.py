@@ -94,7 +94,8 @@ def portable_candidate(
     """One launch of :func:`kernels.lightning.portable.sweep` with these arguments."""
     a, c = operand.a, operand.c
     longest = min(cut.layout.tokens, cut.segment)
-    tile = _tile(a.shape[3], c.shape[3], a.element_size(), longest)
+    silu = any(operand.activated)
+    tile = _tile(a.shape[3], c.shape[3], a.element_size(), longest, silu)
     settings = _settings(operand, cut, reverse, initial, carried, final, tile)
     return Candidate(PORTABLE, settings)
 
@@ -138,8 +139,8 @@ def _lying(states: torch.Tensor | None) -> int:
 
 
 @functools.lru_cache(4096)
-def _tile(key_size: int, value_size: int, itemsize: int, longest: int) -> int:
-    return portable.tiles(key_size, value_size, itemsize, longest).tokens
+def _tile(key_size: int, value_size: int, itemsize: int, longest: int, activated: bool) -> int:
+    return portable.tiles(key_size, value_size, itemsize, longest, activated=activated).tokens
 
 
 def check(
@@ -161,7 +162,8 @@ def check(
     s = settings
     heads = s.heads  # 1, 8 and 16 are numbers of their own kind
     # The kernel takes a small tile where no sequence is longer than that.
-    one_tile = not s.carried and s.tile < _tile(s.K, s.V, s.dtype.itemsize, LONG)
+    longest = _tile(s.K, s.V, s.dtype.itemsize, LONG, any(s.activated))
+    one_tile = not s.carried and s.tile < longest
     segment = s.tile if one_tile else -(-tiles * s.tile // pieces.TILE) * pieces.TILE
     batch = inputs.batch(
         s.tile, segment,
@@ -292,7 +294,7 @@ def candidates(device: torch.device) -> Iterator[Candidate]:
             yield Candidate(GRADIENTS, dv)
     sizes = ((bf16, 64), (bf16, 128), (bf16, 256), (torch.float16, 128), (torch.float32, 128))
     for dtype, size in sizes:
-        tile = _tile(size, size, dtype.itemsize, LONG)
+        tile = _tile(size, size, dtype.itemsize, LONG, False)  # SiLU takes the same of such sizes
         for mode in every if (dtype, size) == (bf16, 128) else some:
             for settings in _launches(size, dtype, tile, *mode):
                 yield Candidate(PORTABLE, settings)

@@ -21,6 +21,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 FORGOTTEN = 2.0**-24
 """Of sums of numbers near 1, what has decayed to this may be rounded away."""
+FEW_ROWS = 64
 
 Results = dict[str, torch.Tensor]
 
@@ -223,7 +224,16 @@ def near(found: Results, expected: Results, dtype: torch.dtype) -> None:
             continue
         norm = wanted.square().mean().sqrt().clamp_min(FORGOTTEN)
         error = ((y.double() - wanted).square().mean().sqrt() / norm).item()
-        assert error <= TOLERANCE[dtype], f"{name}: {error:.2e}"
+        assert error <= limit(dtype, wanted), f"{name}: {error:.2e}"
+
+
+def limit(dtype: torch.dtype, wanted: torch.Tensor) -> float:
+    """Relative RMS error allowed in a result that should be ``wanted [.., size]``.
+
+    In bfloat16 a row may hang on one score, rounded by up to 2^-8: over few rows that is no mean.
+    """
+    rows = wanted.numel() // wanted.shape[-1]
+    return TOLERANCE[dtype] * (2 if dtype == torch.bfloat16 and rows < FEW_ROWS else 1)
 
 
 def same(found: Results, expected: Results) -> None:
