@@ -60,11 +60,10 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 
 
 @pytest.fixture(autouse=True)
-def poisoned(request: pytest.FixtureRequest) -> Iterator[None]:
+def poisoned() -> Iterator[None]:
     """Fill fresh memory with NaN, so that what a kernel does not write shows.
 
-    Tests that need much memory of a GPU, those of the group ``large``, give it back at the end:
-    other processes may run tests beside them.
+    A test that took much memory of a GPU gives it back at the end: other processes run tests beside.
     """
     settings: Any = torch.utils.deterministic
     before = settings.fill_uninitialized_memory
@@ -73,6 +72,5 @@ def poisoned(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     torch.use_deterministic_algorithms(False)
     settings.fill_uninitialized_memory = before
-    group = request.node.get_closest_marker("xdist_group")
-    if HAS_GPU and group is not None and "large" in group.args:
+    if HAS_GPU and torch.cuda.memory_reserved() > 2**30:
         torch.cuda.empty_cache()

@@ -218,7 +218,7 @@ def test_a_candidate_is_what_the_call_would_launch(device: torch.device) -> None
     )  # fmt: skip
     assert found.kernel is PORTABLE
     assert found.settings == Sweep(
-        32, 32, BF16, F32, True, False, NO_STATE, TURNED, False, 8, 8, True, 64,
+        32, 32, BF16, F32, True, False, NO_STATE, TURNED, False, 8, 8, True, 32,
         (True, True, False), True,
     )  # fmt: skip
     short = portable_candidate(
