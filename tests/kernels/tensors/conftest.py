@@ -63,7 +63,7 @@ def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str
 def poisoned() -> Iterator[None]:
     """Fill fresh memory with NaN, so that what a kernel does not write shows.
 
-    A test that took much memory of a GPU gives it back at the end: other processes run tests beside.
+    A test that took much memory of a GPU gives it back: other processes run tests beside it.
     """
     settings: Any = torch.utils.deterministic
     before = settings.fill_uninitialized_memory
