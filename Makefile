@@ -14,6 +14,11 @@ DOC ?=
 BENCH ?= all
 KERNELS ?=
 GPU_WORKERS ?= 8
+STAGE ?= text_8k
+MODEL ?= tiny
+CORPUS ?= runs/quickstart
+CHAIN ?=
+ARGS ?=
 PAGES ?=
 
 # Each launch compiles for seconds at first use: several processes, where pytest-xdist is installed.
@@ -46,6 +51,10 @@ report: $(READY)  ## Write a run's report.html again: RUN=…
 
 why: $(READY)  ## Tell one document's story: DOC=URI_OR_ID RUN=…
 	$(PY) -m dataflow why $(RUN) '$(DOC)'
+
+train: $(READY)  ## Train a stage: STAGE=text_8k MODEL=tiny CORPUS=runs/quickstart CHAIN=1 ARGS="--steps 100"
+	$(PY) -m trainer run --stage $(STAGE) --model $(MODEL) --corpus $(CORPUS) --resume $(if $(CHAIN),--chain) \
+		--out runs/train/$(basename $(notdir $(MODEL)))-$(notdir $(CORPUS))/$(basename $(notdir $(STAGE))) $(ARGS)
 
 test: $(READY)  ## Run the tests (a few minutes)
 	$(PY) -m tests.rooms

@@ -170,9 +170,13 @@ def added_token(string: str, i: int) -> dict[str, Any]:
 
 
 def to_json(definition: Definition) -> dict[str, Any]:
-    """``tokenizer.json`` of the ``tokenizers`` library (0.22 to 0.23) as a JSON object."""
+    """``tokenizer.json`` of the ``tokenizers`` library (0.22 to 0.23) as a JSON object.
+
+    Specials stand in the vocabulary too: of those that stand in ``added_tokens`` alone the library
+    ignores the ids, and gives them the next free ones.
+    """
     by_id = sorted((i, string) for string, i in definition.special_strings.items())
-    vocabulary = sorted((i, spell(token)) for token, i in definition.tokens.items())
+    vocabulary = sorted([*by_id, *((i, spell(token)) for token, i in definition.tokens.items())])
     return {
         "version": "1.0",
         "truncation": None,

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dataflow.tokenizer import RESERVED, SPECIALS, Tokenizer, TokenizerError, TokenizerMismatch
+from dataflow.tokenizer.specials import special_string
 
 PINNED = Path(__file__).parents[2] / "recipes" / "tokenizers" / "quickstart-32k"
 PINNED_HASH = "7bd446cccd72dc9c"
@@ -127,6 +129,18 @@ def test_every_entry_is_reachable_and_its_own_encoding(pinned: Tokenizer) -> Non
 def test_specials_decode_to_their_spelling(pinned: Tokenizer) -> None:
     ids = [*pinned.encode("hello"), pinned.eod]
     assert pinned.decode(ids) == b"hello<|eod|>"
+
+
+def test_others_read_the_file_with_the_same_ids(pinned: Tokenizer, tmp_path: Path) -> None:
+    pinned.save(tmp_path)
+    read = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert read.get_vocab_size() == pinned.vocab_size
+    for role, i in pinned.specials.items():
+        assert read.token_to_id(special_string(role)) == i
+    for i in range(pinned.vocab_size):
+        assert read.decode([i], skip_special_tokens=False).encode() == pinned.decode([i]) or (
+            "\ufffd" in read.decode([i], skip_special_tokens=False)  # no whole character
+        )
 
 
 def test_a_lone_surrogate_is_an_error(pinned: Tokenizer) -> None:

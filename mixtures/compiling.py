@@ -1,0 +1,178 @@
+"""Compiles a plan: counts, checks, schedules, orders, and writes arrays and head."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import blake3
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from dataflow.run import Run
+from mixtures.arrays import ArrayWriter, create_array, map_array
+from mixtures.interleave import interleave
+from mixtures.inventory import Inventory, take_inventory
+from mixtures.order import Stream, write_streams
+from mixtures.quotas import Quotas
+from mixtures.refusal import check_supply
+from mixtures.spec import PlanSpec
+
+FORMAT = "leyden.plan"
+VERSION = 1
+POLICY = "components/1"
+"""Documents of a component end to end, cut at sequence ends; whole sequences are interleaved."""
+
+HEAD = "plan.json"
+SORT_BYTES = 256 << 20
+"""Memory of the sort by which documents are ordered; it changes nothing of the plan."""
+
+_WINDOW = 1 << 20
+
+ARRAYS = {
+    "sequence_component": "u2",
+    "sequence_ordinal": "i8",
+    "sequence_first": "i8",
+    "component_sequence": "i8",
+    "stream_document": "i8",
+    "stream_start": "i8",
+    "document_offset": "i8",
+    "document_tokens": "i8",
+    "shard_start": "i8",
+}
+
+
+def canonical(value: Any) -> bytes:
+    """JSON with sorted keys."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def plan_key(run: Run, spec: PlanSpec) -> str:
+    """The hash of all that a plan is made of: it names the folder."""
+    made_of = {**_inputs(run), "spec": spec.model_dump(mode="json")}
+    return str(blake3.blake3(canonical(made_of)).hexdigest())
+
+
+def _inputs(run: Run) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "policy": POLICY,
+        "corpus": run.header["logical_root"],
+        "tokenizer": run.tokenizer.stats["hash"],
+    }
+
+
+def head_hash(head: dict[str, Any]) -> str:
+    """The plan's hash: of the head, which has the hashes of all arrays."""
+    body = {key: value for key, value in head.items() if key != "hash"}
+    return str(blake3.blake3(canonical(body)).hexdigest())
+
+
+def compile_plan(run: Run, spec: PlanSpec, out: Path, sort_bytes: int = SORT_BYTES) -> Path:
+    """Write the plan of ``spec`` over ``run`` under ``out`` unless it is there; return its folder.
+
+    Raises
+    ------
+    PlanRefused
+        If the corpus cannot give what the specification asks for.
+    """
+    folder = out / f"plan-{plan_key(run, spec)[:16]}"
+    if (folder / HEAD).exists():
+        return folder
+    inventory = take_inventory(run, spec.l1)
+    quotas = Quotas(spec)
+    drawn = interleave(quotas, len(spec.components), spec.sequences, spec.length)
+    counts = np.bincount(drawn, minlength=len(spec.components))
+    asked = [int(count) * spec.length for count in counts]
+    check_supply(run.store.uri, spec, asked, inventory)
+    out.mkdir(parents=True, exist_ok=True)
+    # The folder appears whole or not at all: several ranks may compile the same plan at once.
+    temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=out))
+    try:
+        head = _write(run, spec, inventory, drawn, asked, temporary, sort_bytes)
+        (temporary / HEAD).write_bytes(orjson.dumps(head, option=orjson.OPT_INDENT_2) + b"\n")
+        temporary.chmod(0o755)
+        try:
+            temporary.rename(folder)
+        except OSError:
+            if not (folder / HEAD).exists():
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _write(
+    run: Run,
+    spec: PlanSpec,
+    inventory: Inventory,
+    drawn: npt.NDArray[np.uint16],
+    asked: Sequence[int],
+    folder: Path,
+    sort_bytes: int,
+) -> dict[str, Any]:
+    """Write the arrays; return the head."""
+    supply = [inventory.of(component, spec.l1) for component in spec.components]
+    epochs = [
+        -(-wanted // tokens) if wanted else 0
+        for wanted, (_, tokens) in zip(asked, supply, strict=True)
+    ]
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(create_array(folder, name, dtype))
+            for name, dtype in ARRAYS.items()
+        }
+        streams = write_streams(run, spec, asked, epochs, writers, folder, sort_bytes)
+        writers["stream_start"].flush()
+        laid = map_array(folder, "stream_start", writers["stream_start"].describe())
+        _write_sequences(drawn, spec.length, streams, laid, writers)
+        arrays = {name: writer.describe() for name, writer in writers.items()}
+    head: dict[str, Any] = {
+        **_inputs(run),
+        "spec": spec.model_dump(mode="json"),
+        "components": [
+            {
+                "name": component.name,
+                "documents": documents,
+                "tokens": tokens,
+                "drawn": wanted,
+                "start": stream.start,
+                "stop": stream.stop,
+            }
+            for component, (documents, tokens), wanted, stream in zip(
+                spec.components, supply, asked, streams, strict=True
+            )
+        ],
+        "arrays": arrays,
+    }
+    return {**head, "hash": head_hash(head)}
+
+
+def _write_sequences(
+    drawn: npt.NDArray[np.uint16],
+    length: int,
+    streams: Sequence[Stream],
+    stream_start: npt.NDArray[np.int64],
+    writers: dict[str, ArrayWriter],
+) -> None:
+    """The arrays that have an entry a sequence."""
+    ordinal = np.zeros(len(drawn), np.int64)
+    first = np.zeros(len(drawn), np.int64)
+    for component, stream in enumerate(streams):
+        mine = np.flatnonzero(drawn == component)
+        ordinal[mine] = np.arange(len(mine))
+        laid = stream_start[stream.start : stream.stop]
+        for low in range(0, len(mine), _WINDOW):
+            part = mine[low : low + _WINDOW]
+            begins = ordinal[part] * length
+            first[part] = stream.start + np.searchsorted(laid, begins, side="right") - 1
+        writers["component_sequence"].add(mine)
+    writers["sequence_component"].add(drawn)
+    writers["sequence_ordinal"].add(ordinal)
+    writers["sequence_first"].add(first)

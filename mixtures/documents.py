@@ -1,0 +1,121 @@
+"""The documents of a run as plans number them: the rows of its index, shard after shard.
+
+Numbers hold for one logical root of a run. Held-out documents have numbers too, and no component.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from dataflow.run import Run
+from dataflow.shards import order_key
+from dataflow.tables import INDEX, check_table
+from mixtures.errors import PlanRefused
+from mixtures.lengths import bounds
+from mixtures.spec import Component
+
+TRAIN, HELD_OUT = "train", "heldout"
+NO_COMPONENT = -1
+
+
+@dataclass(frozen=True)
+class ShardDocuments:
+    """The index of one shard, in its order; ``first`` is the number of its first document."""
+
+    shard: int
+    first: int
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        return self.column("tokens")
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A column of numbers."""
+        found: npt.NDArray[Any] = self.table[name].to_numpy()
+        return found
+
+    @property
+    def trains(self) -> npt.NDArray[np.bool_]:
+        """Which documents may train a model.
+
+        Raises
+        ------
+        PlanRefused
+            If a document is of no known split.
+        """
+        split = self.table["split"]
+        unknown = set(pc.unique(split).to_pylist()) - {TRAIN, HELD_OUT}
+        if unknown:
+            raise PlanRefused(
+                f"index of shard {self.shard}: found split {sorted(unknown)}, expected {TRAIN} or "
+                f"{HELD_OUT}; build the run again"
+            )
+        mask: npt.NDArray[np.bool_] = pc.equal(split, TRAIN).to_numpy(zero_copy_only=False)
+        return mask
+
+    def components(self, components: tuple[Component, ...], l1: int) -> npt.NDArray[np.int32]:
+        """The component of each document, ``NO_COMPONENT`` where it is of none or held out."""
+        tokens, trains = self.tokens, self.trains
+        found = np.full(len(self), NO_COMPONENT, np.int32)
+        for number, component in enumerate(components):
+            low, high = bounds(component.length, l1)
+            mask = trains & (tokens >= low)
+            if high is not None:
+                mask &= tokens < high
+            if component.sources is not None:
+                mask &= self._of_sources(component.sources)
+            if component.except_sources:
+                mask &= ~self._of_sources(component.except_sources)
+            found[mask] = number
+        return found
+
+    def _of_sources(self, sources: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        named = pc.is_in(self.table["source"], value_set=pa.array(sources, pa.string()))
+        mask: npt.NDArray[np.bool_] = named.to_numpy(zero_copy_only=False)
+        return mask
+
+    def blocks(self, seed: int) -> npt.NDArray[np.uint64]:
+        """The key of each document's sample: a hash of the content of its first document.
+
+        Documents of one sample lie side by side in the shard, so what is read together is kept
+        together.
+        """
+        members = self.table["member"].combine_chunks()
+        if not len(members):
+            return np.zeros(0, np.uint64)
+        begins = np.ones(len(members), bool)
+        begins[1:] = pc.not_equal(members[1:], members[:-1]).to_numpy(zero_copy_only=False)
+        keys = order_key(self.table["content_id"].filter(pa.array(begins)), seed)
+        found: npt.NDArray[np.uint64] = keys[np.cumsum(begins) - 1]
+        return found
+
+
+def walk(run: Run, columns: list[str]) -> Iterator[ShardDocuments]:
+    """The index of a run, one shard at a time.
+
+    Raises
+    ------
+    TableError
+        If a file is not an index of this format.
+    """
+    first = 0
+    for number, shard in enumerate(run.shards):
+        path = shard.tokenize.outputs["index"].path
+        with run.store.open(path) as stream:
+            file = pq.ParquetFile(stream)
+            check_table(file.schema_arrow, INDEX, path)
+            documents = ShardDocuments(number, first, file.read(columns, use_threads=False))
+        yield documents
+        first += len(documents)

@@ -1,0 +1,131 @@
+"""The order in which a component's documents are laid end to end, epoch after epoch.
+
+In each epoch samples come in the order of a hash of (seed, epoch, content of the sample's first
+document), and documents of a sample in the order of a hash of (seed, epoch, their content). There
+is no state, and no document's key depends on where in the corpus or when it was read. Samples are
+kept together because their tokens lie together: a sequence is then a few range reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import blake3
+import numpy as np
+import numpy.typing as npt
+
+from dataflow.external import Records, sorted_records
+from dataflow.run import Run
+from dataflow.shards import order_key
+from mixtures.arrays import ArrayWriter
+from mixtures.documents import ShardDocuments, walk
+from mixtures.spec import PlanSpec
+
+_ENTRY = np.dtype(
+    [("group", "u8"), ("block", "u8"), ("key", "u8"), ("document", "i8"), ("tokens", "i8")]
+)
+_EPOCHS = 1 << 15
+"""More than any cap: a group is a component's number times this, and an epoch."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Where a component's documents lie in the stream arrays: entries ``start`` to ``stop``."""
+
+    start: int
+    stop: int
+
+
+def write_streams(
+    run: Run,
+    spec: PlanSpec,
+    asked: Sequence[int],
+    epochs: Sequence[int],
+    writers: dict[str, ArrayWriter],
+    scratch: Path,
+    memory_bytes: int,
+) -> list[Stream]:
+    """Lay each component's documents end to end until ``asked`` tokens are reached.
+
+    Memory: ``memory_bytes`` for the sort, and the index of one shard.
+
+    Parameters
+    ----------
+    asked, epochs : of each component: tokens, and epochs (the last one maybe in part)
+    writers : ``stream_document`` and ``stream_start``, one entry a document laid: its number, and
+        the token of the component's stream that it begins at; ``document_offset`` and
+        ``document_tokens``, one entry a document of the index; ``shard_start``, one a shard.
+
+    Returns
+    -------
+    The stretch of the stream arrays of each component.
+    """
+    streams: list[Stream] = []
+    component, laid, entries = 0, 0, 0
+    begins = 0
+    batches = _entries(run, spec, epochs, writers)
+    for part in sorted_records(
+        batches, ("group", "block", "key", "document"), scratch, "order", memory_bytes
+    ):
+        owners = (part["group"] // _EPOCHS).astype(np.int64)
+        cuts = np.flatnonzero(np.diff(owners)) + 1
+        for mine in np.split(part, cuts):
+            owner = int(mine["group"][0]) // _EPOCHS
+            while component < owner:
+                streams.append(Stream(begins, entries))
+                component, laid, begins = component + 1, 0, entries
+            ends = laid + np.cumsum(mine["tokens"])
+            starts = ends - mine["tokens"]
+            wanted = int(np.searchsorted(starts, asked[owner]))
+            writers["stream_document"].add(mine["document"][:wanted])
+            writers["stream_start"].add(starts[:wanted])
+            entries += wanted
+            laid = int(ends[-1])
+    while component < len(spec.components):
+        streams.append(Stream(begins, entries))
+        component, begins = component + 1, entries
+    return streams
+
+
+def _entries(
+    run: Run, spec: PlanSpec, epochs: Sequence[int], writers: dict[str, ArrayWriter]
+) -> Iterator[Records]:
+    """A record for every document and epoch, shard by shard; writes the documents' places."""
+    columns = ["content_id", "member", "token_offset", "tokens", "source", "split"]
+    wanted = np.array(epochs, np.int64)
+    writers["shard_start"].add([0])
+    # An empty batch first: without any the sort would not know the records' type.
+    yield np.zeros(0, _ENTRY)
+    for shard in walk(run, columns):
+        writers["shard_start"].add([shard.first + len(shard)])
+        writers["document_offset"].add(shard.column("token_offset"))
+        writers["document_tokens"].add(shard.tokens)
+        component = shard.components(spec.components, spec.l1)
+        for epoch in range(int(wanted.max())):
+            drawn = (component >= 0) & (wanted[component] > epoch)
+            yield _of_epoch(shard, component, drawn, spec.seed, epoch)
+
+
+def _of_epoch(
+    shard: ShardDocuments,
+    component: npt.NDArray[np.int32],
+    drawn: npt.NDArray[np.bool_],
+    seed: int,
+    epoch: int,
+) -> Records:
+    rows = np.flatnonzero(drawn)
+    found = np.empty(len(rows), _ENTRY)
+    found["group"] = component[rows].astype(np.int64) * _EPOCHS + epoch
+    found["block"] = shard.blocks(_seed(b"sample", seed, epoch))[rows]
+    found["key"] = order_key(shard.table["content_id"], _seed(b"document", seed, epoch))[rows]
+    found["document"] = shard.first + rows
+    found["tokens"] = shard.tokens[rows]
+    return found
+
+
+def _seed(domain: bytes, seed: int, epoch: int) -> int:
+    """A seed of its own for every use and epoch."""
+    payload = b"leyden.plan.1\0%s\0%d\0%d" % (domain, seed, epoch)
+    return int.from_bytes(blake3.blake3(payload).digest(length=8), "little")

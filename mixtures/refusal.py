@@ -1,0 +1,130 @@
+"""Whether a corpus can give what a plan asks for, and what comes nearest where it cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mixtures.errors import PlanRefused
+from mixtures.inventory import SCALES, Inventory
+from mixtures.spec import PlanSpec
+
+
+def check_supply(where: str, spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> None:
+    """Refuse a plan that asks for more than its components' epochs give.
+
+    Parameters
+    ----------
+    where : the run, for the error
+    asked : tokens of each component in the whole plan
+
+    Raises
+    ------
+    PlanRefused
+        With a table of what there is, and the nearest scale and mixture that can be met.
+    """
+    for component in spec.components:
+        unknown = sorted(set(component.sources or ()) - set(inventory.sources))
+        if unknown:
+            raise PlanRefused(
+                f"{where}: component {component.name!r} draws from {unknown}, expected sources "
+                f"with train documents: {', '.join(inventory.sources)}"
+            )
+    if not _lacking(spec, asked, inventory, spec.l1):
+        return
+    lines = [
+        f"{where}: the mixture cannot be met at L1 = {spec.l1:,} tokens",
+        *_table(spec, asked, inventory),
+    ]
+    lines += [
+        f"The longest train document has {inventory.longest:,} tokens; {inventory.held_out:,} "
+        "held-out documents train nothing and are not counted.",
+        _nearest_scale(spec, asked, inventory),
+        _nearest_mixture(spec, asked, inventory),
+    ]
+    raise PlanRefused("\n".join(lines))
+
+
+def _limits(spec: PlanSpec, inventory: Inventory, l1: int) -> list[int]:
+    """The most tokens that each component gives."""
+    return [inventory.of(c, l1)[1] * c.epochs for c in spec.components]
+
+
+def _lacking(spec: PlanSpec, asked: Sequence[int], inventory: Inventory, l1: int) -> bool:
+    limits = _limits(spec, inventory, l1)
+    return any(wanted > limit for wanted, limit in zip(asked, limits, strict=True))
+
+
+def _table(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> list[str]:
+    rows = [("component", "class", "documents", "tokens", "asked", "epochs", "at most", "")]
+    for component, wanted in zip(spec.components, asked, strict=True):
+        documents, tokens = inventory.of(component, spec.l1)
+        if not wanted:
+            verdict = ""
+        elif not tokens:
+            verdict = "the corpus has none"
+        else:
+            verdict = "too many epochs" if wanted > tokens * component.epochs else ""
+        rows.append(
+            (
+                component.name,
+                component.length or "any",
+                f"{documents:,}",
+                f"{tokens:,}",
+                f"{wanted:,}",
+                f"{wanted / tokens:.2f}" if tokens else "-",
+                str(component.epochs),
+                verdict,
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if i in (0, 1, 7) else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _nearest_scale(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> str:
+    if all(component.length is None for component in spec.components):
+        return "Nearest scale: none, for no component has a length class."
+    for power in range(1, SCALES + 1):
+        l1 = spec.l1 >> power
+        if l1 >= 4 and not _lacking(spec, asked, inventory, l1):
+            return (
+                f"Nearest scale: the present one divided by {1 << power}, which is L1 = {l1:,} "
+                f"tokens and sequences of {max(1, spec.length >> power):,}, can be met."
+            )
+    return "Nearest scale: none down to the present one divided by 65,536 can be met."
+
+
+def _nearest_mixture(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> str:
+    """Fill up in proportion to what is asked; what is used up hands its part on to the others."""
+    limits = _limits(spec, inventory, spec.l1)
+    budget = sum(asked)
+    if sum(limits) < budget:
+        return (
+            f"Nearest mixture: none, for all components together give {sum(limits):,} tokens; "
+            f"ask for at most {sum(limits) // spec.length * spec.length:,}."
+        )
+    given = [0] * len(asked)
+    weights = list(asked)
+    while (left := budget - sum(given)) > 0:
+        open_ones = [i for i, limit in enumerate(limits) if given[i] < limit]
+        if not any(weights[i] for i in open_ones):
+            # All that was asked for is used up: the rest comes from where there is some.
+            weights = [limit - part for limit, part in zip(limits, given, strict=True)]
+        total = sum(weights[i] for i in open_ones)
+        before = sum(given)
+        for i in open_ones:
+            given[i] = min(limits[i], given[i] + left * weights[i] // total)
+        if sum(given) == before:  # less than a token each
+            i = next(i for i in open_ones if weights[i])
+            given[i] += 1
+    parts = ", ".join(
+        f"{component.name} {part:,} ({100 * part / budget:.1f} %)"
+        for component, part in zip(spec.components, given, strict=True)
+    )
+    return f"Nearest mixture at this L1, in tokens: {parts}."

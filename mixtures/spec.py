@@ -1,0 +1,140 @@
+"""What a plan is asked for: length, budget, and the weights of its components over the stage."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mixtures.lengths import LengthClass
+
+MAX_COMPONENTS = 4096
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Component(_Part):
+    """Documents of one length class, of some sources (or of all but some), or both.
+
+    ``weight`` is its share of the tokens, against the sum of all weights: an integer, so that
+    quotas are exact. A component that only another phase of the stage draws from has weight 0.
+    ``epochs`` is the most that any of its documents may be read: the default is where repeated
+    high-quality text stops helping (arXiv:2305.16264; MiniMax-01, arXiv:2501.08313, section 4.1.3).
+    """
+
+    name: str = Field(min_length=1, max_length=64)
+    length: LengthClass | None = None
+    sources: tuple[str, ...] | None = Field(default=None, min_length=1)
+    except_sources: tuple[str, ...] = ()
+    weight: int = Field(ge=0, lt=1 << 62)
+    epochs: int = Field(default=4, ge=1, lt=1 << 15)
+
+    def draws_from(self, source: str) -> bool:
+        """Whether documents of a source can be of this component."""
+        return source not in self.except_sources and (
+            self.sources is None or source in self.sources
+        )
+
+    def overlaps(self, other: Component) -> bool:
+        """Whether a document could be of both."""
+        if None not in (self.length, other.length) and self.length != other.length:
+            return False
+        if self.sources is None and other.sources is None:
+            return True
+        named = {*(self.sources or ()), *(other.sources or ())}
+        return any(self.draws_from(source) and other.draws_from(source) for source in named)
+
+
+class Transition(_Part):
+    """Weights go linearly from ``previous`` to the components' own over the first ``tokens``."""
+
+    tokens: int = Field(ge=1)
+    previous: dict[str, int]
+
+
+class LateMixture(_Part):
+    """Other weights from token ``start`` of the stage to its end."""
+
+    start: int = Field(ge=0)
+    weights: dict[str, int]
+
+
+class PlanSpec(_Part):
+    """One stage's data.
+
+    Parameters
+    ----------
+    length : int
+        L, tokens of a packed sequence.
+    tokens : int
+        The stage's budget. The plan has ``tokens // length`` sequences.
+    seed : int
+        0 to 2**64 - 1.
+    l1 : int
+        L1 in tokens, to which the length classes are relative.
+    components : of which no document may match two
+    transition : from the mixture of the stage before, or None
+    late : the mixture of the stage's end, or None
+    """
+
+    length: int = Field(ge=1, le=1 << 31)
+    tokens: int = Field(ge=1, lt=1 << 62)
+    seed: int = Field(default=0, ge=0, lt=1 << 64)
+    l1: int = Field(default=131_072, ge=1, lt=1 << 48)
+    components: tuple[Component, ...] = Field(min_length=1, max_length=MAX_COMPONENTS)
+    transition: Transition | None = None
+    late: LateMixture | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        names = [component.name for component in self.components]
+        if len(set(names)) < len(names):
+            raise ValueError(f"found components {names}, expected each name once")
+        for one, other in itertools.combinations(self.components, 2):
+            if one.overlaps(other):
+                raise ValueError(
+                    f"components {one.name!r} and {other.name!r} can hold the same document, "
+                    "expected different lengths or sources"
+                )
+        weights = {"components": dict(zip(names, self.weights, strict=True))}
+        if self.transition is not None:
+            weights["transition.previous"] = self.transition.previous
+        if self.late is not None:
+            weights["late.weights"] = self.late.weights
+        for field, found in weights.items():
+            unknown = sorted(set(found) - set(names))
+            if unknown:
+                raise ValueError(
+                    f"{field}: found {unknown}, expected names of components: {names}; give a "
+                    "component that only this field draws from weight 0"
+                )
+            if min(found.values(), default=0) < 0 or sum(found.values()) < 1:
+                raise ValueError(f"{field}: found {found}, expected weights of 0 or more, one > 0")
+        if self.tokens < self.length:
+            raise ValueError(
+                f"found tokens {self.tokens}, expected at least a sequence of {self.length}"
+            )
+        ramp = 0 if self.transition is None else self.transition.tokens
+        if self.late is not None and self.late.start < ramp:
+            raise ValueError(
+                f"late.start is {self.late.start}, expected the end of the transition or later: "
+                f"{ramp}"
+            )
+        return self
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """The components' own weights."""
+        return tuple(component.weight for component in self.components)
+
+    @property
+    def sequences(self) -> int:
+        """How many packed sequences the budget holds."""
+        return self.tokens // self.length
+
+    def weights_of(self, named: dict[str, int]) -> tuple[int, ...]:
+        """Weights by name as one a component; absent ones are 0."""
+        return tuple(named.get(component.name, 0) for component in self.components)

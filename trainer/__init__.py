@@ -1,0 +1,1 @@
+"""The trainer: hybrid lightning-attention MoE models on Megatron-Core, through staged contexts."""

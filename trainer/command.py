@@ -1,0 +1,232 @@
+"""The command line of the room: what ``python -m trainer`` understands.
+
+Exit codes: 0 done, 1 the job failed (or a guard stopped it), 2 wrong usage or a wrong recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+if TYPE_CHECKING:
+    from trainer.run.outcome import Outcome
+    from trainer.run.request import Precision, Request
+
+DONE, FAILED, WRONG_USAGE = 0, 1, 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    from trainer.stages.amounts import parse_scale, parse_tokens
+
+    root = argparse.ArgumentParser(
+        prog="python -m trainer",
+        description="Train a model through its stages, use it, convert it.",
+        epilog="Over several processes: torchrun --nproc-per-node=N -m trainer run …",
+    )
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], text: str) -> Any:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(run=run)
+        sub.add_argument("--json", action="store_true", help="print JSON for machines")
+        return sub
+
+    sub = add("run", _run, "train a stage")
+    sub.add_argument("--stage", required=True, help="a name in recipes/stages, or a file")
+    sub.add_argument("--model", required=True, help="a name in recipes/models, or a file")
+    sub.add_argument("--corpus", required=True, metavar="RUN", help="a corpus: folder or URI")
+    sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="what comes of it")
+    sub.add_argument("--steps", type=_count, help="stop after this many steps of the stage")
+    sub.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
+    sub.add_argument(
+        "--start-from", type=Path, metavar="DIR",
+        help="the run of the stage before (default: its name beside DIR)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--chain", action="store_true", help="train the stages before, where they are not finished"
+    )
+    sub.add_argument("--scale", type=_as(parse_scale), help="of the stage, such as 1/64")
+    sub.add_argument("--tokens", type=_as(parse_tokens), help="the stage's budget, such as 2M")
+    sub.add_argument("--batch", type=_as(parse_tokens), help="tokens of the first global batch")
+    sub.add_argument("--rate", type=float, help="the first learning rate after the warm-up")
+    sub.add_argument("--long-qa", type=float, metavar="SHARE", help="of long questions; 0: none")
+    sub.add_argument("--variant", help="another curriculum that the stage names, such as smooth")
+    sub.add_argument("--epochs", type=_count, default=4, help="a document is read so often at most")
+    sub.add_argument("--seed", type=int, default=0)
+    for name, what in (("tp", "tensor"), ("pp", "pipeline"), ("ep", "expert")):
+        sub.add_argument(f"--{name}", type=_count, default=1, help=f"{what}-parallel ranks")
+    sub.add_argument("--precision", choices=("fp32", "bf16"), help="default: bf16 on a GPU")
+    sub.add_argument(
+        "--micro-batch", type=_as(parse_tokens), metavar="TOKENS", help="at once, at most"
+    )
+    sub.add_argument("--recompute", action="store_true", help="less memory, more work")
+    sub.add_argument("--save-every", type=_count, default=1000, metavar="STEPS")
+    sub.add_argument("--keep", type=_count, default=3, help="last checkpoints that stay")
+    sub.add_argument("--keep-every", type=int, default=0, metavar="STEPS", help="and these stay")
+    sub.add_argument("--on-bad-shard", choices=("stop", "skip"), default="stop")
+    sub.add_argument("--deterministic", action="store_true", help="the same bits in every run")
+    sub.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too")
+
+    from trainer.convert import command as conversion
+    from trainer.data import command as data
+    from trainer.evaluation import command as evaluation
+    from trainer.generation import command as generation
+
+    for module in (generation, evaluation, conversion, data):
+        module.add_commands(add)
+    return root
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors that a person can mend are told in a line."""
+    options = parser().parse_args(arguments)
+    from dataflow.recipe import RecipeError
+
+    try:
+        code: int = options.run(options)
+    except RecipeError as error:
+        return _fail(options, str(error), WRONG_USAGE)
+    except _told() as error:
+        return _fail(options, str(error), FAILED)
+    return code
+
+
+def _told() -> tuple[type[Exception], ...]:
+    """Errors whose text says all; others are defects and keep their traceback."""
+    from dataflow.run import RunError
+    from dataflow.tokenizer.errors import TokenizerError
+    from mixtures.errors import PlanError
+    from trainer.convert.errors import ConversionError
+    from trainer.data.errors import DataError
+    from trainer.evaluation.errors import EvaluationError
+    from trainer.generation.errors import GenerationError
+    from trainer.logs import MetricsError
+    from trainer.megatron.checkpoints import CheckpointBroken, SaveFailed
+    from trainer.run.request import RunRefused
+    from trainer.stages.mixture import MissingComponent
+
+    return (
+        RunRefused, RunError, PlanError, DataError, MetricsError, ConversionError,
+        CheckpointBroken, SaveFailed, MissingComponent,
+        TokenizerError, GenerationError, EvaluationError,
+    )  # fmt: skip
+
+
+def _fail(options: argparse.Namespace, text: str, code: int) -> int:
+    if options.json:
+        sys.stdout.write(orjson.dumps({"ok": False, "error": text}).decode() + "\n")
+    else:
+        sys.stderr.write(f"error: {text}\n")
+    return code
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1")
+    return int(text)
+
+
+def _as(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser whose ValueError argparse shows."""
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
+
+
+def _run(options: argparse.Namespace) -> int:
+    from trainer.run.train import is_finished, train
+
+    for request in _requests(options):
+        last = request.out == options.out
+        if not last and is_finished(request.out):
+            continue
+        outcome = train(request)
+        if outcome is None:  # another rank tells
+            continue
+        if options.json:
+            sys.stdout.write(orjson.dumps(outcome.as_json()).decode() + "\n")
+        else:
+            sys.stdout.write(f"{_sentence(outcome)}; in {request.out}\n")
+        if outcome.state == "stopped":
+            return FAILED
+        if not last and outcome.state != "finished":
+            break
+    return DONE
+
+
+def _requests(options: argparse.Namespace) -> list[Request]:
+    """The stage asked for, behind those that it comes after where the chain is asked for."""
+    from trainer.megatron.checkpoints import Keep
+    from trainer.megatron.start import Layout
+    from trainer.run.request import Request
+    from trainer.stages.loading import load_model, load_stage
+
+    model = load_model(options.model)
+    usual = model.stages
+    precision: Precision = options.precision or _precision()
+    found: list[Request] = []
+    name, out = options.stage, options.out
+    while name is not None:
+        load = partial(
+            load_stage,
+            name,
+            usual.scale if options.scale is None else options.scale,
+            variant=options.variant if not found or options.chain else None,
+            tokens=options.tokens or usual.tokens,
+            batch=options.batch or usual.batch,
+            long_qa=usual.long_qa if options.long_qa is None else options.long_qa,
+        )
+        stage = load()
+        stage = load(rate=options.rate or usual.rates * stage.schedule.phases[0].rate)
+        found.append(
+            Request(
+                model=model,
+                stage=stage,
+                corpus=options.corpus,
+                out=out,
+                layout=Layout(options.tp, options.pp, options.ep),
+                steps=None if found else options.steps,
+                resume=options.resume or bool(found),
+                start_from=None if found else options.start_from,
+                seed=options.seed,
+                precision=precision,
+                micro_batch=options.micro_batch or usual.micro_batch,
+                recompute=options.recompute,
+                save_every=options.save_every,
+                keep=Keep(options.keep, options.keep_every),
+                epochs=options.epochs,
+                on_bad_shard=options.on_bad_shard,
+                deterministic=options.deterministic,
+                json=options.json,
+                wandb=options.wandb,
+            )
+        )
+        name, out = (
+            (stage.after, out.parent / (stage.after or "")) if options.chain else (None, out)
+        )
+    return found[::-1]
+
+
+def _precision() -> Precision:
+    import torch
+
+    return "bf16" if torch.cuda.is_available() else "fp32"
+
+
+def _sentence(outcome: Outcome) -> str:
+    told = f"{outcome.stage}: {outcome.state} at step {outcome.step} of {outcome.steps}"
+    loss = "" if outcome.loss is None else f", loss {outcome.loss:.4f}"
+    why = f" ({outcome.why})" if outcome.why else ""
+    return f"{told}{why}, {outcome.tokens:,} tokens{loss}"

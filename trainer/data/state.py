@@ -1,0 +1,67 @@
+"""The data state of a training run: the plan, the next sequence, and what was skipped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from trainer.data.errors import DataError
+
+Ranges = tuple[tuple[int, int], ...]
+
+
+def merge_ranges(ranges: Iterable[tuple[int, int]]) -> Ranges:
+    """The same numbers as sorted ranges (start, stop) that neither overlap nor touch."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(ranges):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(stop, found[-1][1]))
+        elif start < stop:
+            found.append((start, stop))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class DataState:
+    """Where a run is in its data. It does not depend on how many ranks there are.
+
+    Attributes
+    ----------
+    plan : str
+        The plan's hash.
+    next : int
+        The sequence that the next step begins with.
+    skipped : ranges (start, stop)
+        Sequences that were not trained on because their shard was bad, sorted.
+    """
+
+    plan: str
+    next: int
+    skipped: Ranges = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The state as JSON values."""
+        return {"plan": self.plan, "next": self.next, "skipped": [list(r) for r in self.skipped]}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """The state that ``as_json`` gave."""
+        ranges = ((int(start), int(stop)) for start, stop in values["skipped"])
+        return cls(str(values["plan"]), int(values["next"]), merge_ranges(ranges))
+
+    @classmethod
+    def merged(cls, states: Iterable[Mapping[str, Any]]) -> Self:
+        """One state of those of all ranks: each knows only what it skipped itself.
+
+        Raises
+        ------
+        DataError
+            If they are not of one plan and step.
+        """
+        found = [cls.from_json(state) for state in states]
+        places = {(state.plan, state.next) for state in found}
+        if len(places) != 1:
+            raise DataError(f"found data states of {len(places)} places {places}, expected one")
+        ((plan, position),) = places
+        return cls(plan, position, merge_ranges(r for state in found for r in state.skipped))

@@ -1,0 +1,73 @@
+"""What an evaluation found, as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from trainer.evaluation.corpus_loss import CorpusLoss, Group
+from trainer.evaluation.multiple_choice import MultipleChoice
+from trainer.evaluation.needles import CHANCE, Cell
+from trainer.stages.amounts import format_tokens
+
+NONE = "–"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns, the first to the left and the others to the right."""
+    lines = [list(heads), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if i else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def loss_tables(loss: CorpusLoss) -> str:
+    """Sources, length classes, and the loss along documents."""
+
+    def row(group: Group) -> list[str]:
+        bits = group.bits_per_byte
+        return [
+            group.name, str(group.documents), format_tokens(group.tokens), str(group.loss),
+            NONE if bits is None else str(bits),
+        ]  # fmt: skip
+
+    heads = ["documents", "tokens", "nats/token", "bits/byte"]
+    parts = [
+        table(["held out", *heads], map(row, [loss.all, *loss.sources])),
+        table(["length", *heads], map(row, loss.lengths)),
+        table(["position", *heads[:3]], (row(group)[:4] for group in loss.positions)),
+    ]
+    unread = sorted(set(loss.available) - {group.name for group in loss.sources})
+    if unread:
+        parts.append(f"not read within the budget: {', '.join(unread)}")
+    return "\n\n".join(parts)
+
+
+def choices_table(choices: MultipleChoice) -> str:
+    """The metrics of questions."""
+    rows = [[name, str(getattr(choices, name))] for name in ("acc", "acc_norm", "log_acc_norm2")]
+    rows.append(["chance", f"{choices.chance:.4f}"])
+    return table([f"{len(choices.questions)} questions", "mean"], rows)
+
+
+def needles_tables(cells: Sequence[Cell]) -> str:
+    """A table for each kind: lengths down, depths across; exact and chosen in each cell."""
+    parts = []
+    for kind in dict.fromkeys(cell.kind for cell in cells):
+        mine = [cell for cell in cells if cell.kind == kind]
+        depths = list(dict.fromkeys(cell.depth for cell in mine))
+        by_place = {(cell.length, cell.depth): cell for cell in mine}
+        heads = [kind, *("all" if d is None else f"depth {d:.0%}" for d in depths)]
+        rows = []
+        for length in dict.fromkeys(cell.length for cell in mine):
+            found = [by_place[length, depth] for depth in depths]
+            rows.append(
+                [f"{length:,}", *(f"{c.exact.value:.2f} {c.chosen.value:.2f}" for c in found)]
+            )
+        parts.append(table(heads, rows))
+    parts.append(f"exact, and chosen among wrong answers (chance {CHANCE:.2f})")
+    return "\n\n".join(parts)

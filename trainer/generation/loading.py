@@ -1,0 +1,130 @@
+"""A decoder from a folder: of a training run, or exported."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from dataflow.tokenizer import Tokenizer
+from trainer.convert.config import FILE
+from trainer.convert.exported import open_exported
+from trainer.convert.layouts import released
+from trainer.convert.models import local_parameters
+from trainer.convert.names import parameters
+from trainer.convert.saved_run import is_run, loaded, open_run
+from trainer.generation.decoder import Decoder
+from trainer.generation.errors import GenerationError
+
+
+@dataclass(frozen=True)
+class About:
+    """What was opened.
+
+    Attributes:
+        folder: as it was named.
+        kind: "run" or "exported".
+        model: the recipe's name.
+        step, stage: of the checkpoint; None of an export.
+        positions: the length that it was trained for.
+        rope_base: of the stage that the weights come from.
+        vocab_size: rows of the head.
+        dtype, device: of the weights.
+        ends: ids after which a text ends, in their order.
+    """
+
+    folder: str
+    kind: Literal["run", "exported"]
+    model: str
+    step: int | None
+    stage: str | None
+    positions: int
+    rope_base: float
+    vocab_size: int
+    dtype: str
+    device: str
+    ends: tuple[int, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return asdict(self)
+
+
+def open_decoder(
+    folder: Path,
+    *,
+    step: int | None = None,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype | None = None,
+    tokenizer: Path | None = None,
+) -> tuple[Decoder, Tokenizer | None, About]:
+    """The decoder of a run's checkpoint or of an exported model, and its tokenizer.
+
+    Args:
+        folder: what ``trainer run`` wrote, or one with ``config.json`` and safetensors.
+        step: of the checkpoint; the last one by default.
+        device: the GPU where there is one, by default.
+        dtype: weights are rounded to it; by default they are as stored.
+        tokenizer: its folder; ``folder/tokenizer`` by default.
+
+    Raises:
+        GenerationError: the folder is neither, or a step is asked of an export.
+        ConversionError, CheckpointBroken, TokenizerError: what is in it cannot be used.
+    """
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if is_run(folder):
+        return _of_run(folder, step, where, dtype, tokenizer)
+    if not (folder / FILE).is_file():
+        raise GenerationError(
+            f"{folder}: found neither checkpoints/ nor {FILE}, expected a run's folder or an "
+            "exported model"
+        )
+    if step is not None:
+        raise GenerationError(f"{folder}: found an exported model, expected a run to have steps")
+    return _of_export(folder, where, dtype, tokenizer)
+
+
+def _of_run(
+    folder: Path,
+    step: int | None,
+    device: torch.device,
+    dtype: torch.dtype | None,
+    tokenizer: Path | None,
+) -> tuple[Decoder, Tokenizer | None, About]:
+    run = open_run(folder, step=step, tokenizer=tokenizer)
+    table = parameters(run.recipe, run.vocab_size)
+    with loaded(run, device) as model:
+        weights = {
+            key: part.detach().to(dtype or part.dtype)
+            for name, whole in local_parameters(model).items()
+            for key, part in released(table[name], whole, run.recipe)
+        }
+    decoder = Decoder(run.recipe, weights, run.stage.rope_base)
+    ends = () if run.tokenizer is None else (run.tokenizer.eod,)
+    about = About(
+        str(folder), "run", run.recipe.name, run.step, run.stage.name, run.stage.length,
+        run.stage.rope_base, run.vocab_size, str(decoder.dtype).removeprefix("torch."),
+        str(decoder.device), ends,
+    )  # fmt: skip
+    return decoder, run.tokenizer, about
+
+
+def _of_export(
+    folder: Path, device: torch.device, dtype: torch.dtype | None, tokenizer: Path | None
+) -> tuple[Decoder, Tokenizer | None, About]:
+    found = open_exported(folder, tokenizer=tokenizer)
+    kind = dtype or found.dtype()
+    weights = {
+        key: found.checkpoint.read(key).to(device, kind)
+        for key in found.checkpoint.keys()  # noqa: SIM118 - no mapping
+    }
+    decoder = Decoder(found.recipe, weights, found.recipe.rope_base)
+    ends = found.ends | ({found.tokenizer.eod} if found.tokenizer is not None else set())
+    about = About(
+        str(folder), "exported", found.recipe.name, None, None, found.positions,
+        found.recipe.rope_base, found.vocab_size, str(decoder.dtype).removeprefix("torch."),
+        str(decoder.device), tuple(sorted(ends)),
+    )  # fmt: skip
+    return decoder, found.tokenizer, about

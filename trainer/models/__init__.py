@@ -1,0 +1,1 @@
+"""The model: its recipe, and its modules as Megatron-Core builds them."""

@@ -1,0 +1,29 @@
+"""Token mixers by the names that recipes give them. A new one is a file and a line here.
+
+A mixer is a module that is built with ``config, layer_number, pg_collection``, maps hidden states
+``[T, 1, h]`` and ``packed_seq_params`` to ``(hidden states, None)``, and says with ``deviations()``
+how its weights are drawn. It must forget at every boundary of ``cu_seqlens``.
+"""
+
+from __future__ import annotations
+
+from megatron.core.transformer.spec_utils import ModuleSpec
+
+from trainer.models.lightning import LightningAttention
+from trainer.models.softmax import SoftmaxAttention
+
+MIXERS: dict[str, ModuleSpec] = {
+    "lightning": ModuleSpec(module=LightningAttention),
+    "softmax": ModuleSpec(module=SoftmaxAttention),
+}
+
+
+def mixer(name: str) -> ModuleSpec:
+    """What builds the mixer of this name.
+
+    Raises:
+        ValueError: for a name that no mixer has.
+    """
+    if name not in MIXERS:
+        raise ValueError(f"mixers: found {name!r}, expected one of {', '.join(sorted(MIXERS))}")
+    return MIXERS[name]

@@ -1,0 +1,125 @@
+"""What a model is: the fields of ``recipes/models/*.yaml``."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from trainer.stages.amounts import Scale, Tokens
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class AuxLoss(_Part):
+    """The router's load-balancing loss, of one packed sequence of T tokens with E experts.
+
+    With ``f_i`` the share of the sequence's slots that choose expert i (before any is dropped) and
+    ``m_i`` the mean probability of expert i, the loss is ``coefficient · scale · Σ f_i m_i``:
+    ``paper`` is 1/E, as MiniMax-01 prints it (arXiv:2501.08313, section 2.2.2); ``megatron`` is E,
+    as in Switch Transformer (arXiv:2101.03961), Mixtral and Megatron-Core.
+    """
+
+    coefficient: float = Field(default=0.01, ge=0)
+    scale: Literal["paper", "megatron"] = "megatron"
+
+
+class Experts(_Part):
+    """A mixture of experts of ``ffn`` wide SwiGLU layers, of which each token takes ``top_k``.
+
+    ``capacity_factor``: an expert takes at most ``⌈factor · tokens · top_k / count⌉`` slots of a
+    packed sequence and drops the rest (``drop`` says which first); dropless where it is null.
+    """
+
+    count: int = Field(ge=1)
+    top_k: int = Field(ge=1)
+    ffn: int = Field(ge=1)
+    capacity_factor: float | None = Field(default=None, gt=0)
+    drop: Literal["probability", "position"] = "probability"
+    aux_loss: AuxLoss = AuxLoss()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.top_k > self.count:
+            raise ValueError(
+                f"found top_k {self.top_k} of {self.count} experts, expected at most that"
+            )
+        return self
+
+
+class StageDefaults(_Part):
+    """How stages are run for a model of this size, where the command line does not say.
+
+    ``scale``, ``tokens`` (the budget) and ``batch`` (of the first steps) as in
+    ``trainer.stages.scaling``; ``rates``: what the scaled learning rates are multiplied by;
+    ``long_qa``: the share of long questions, 0 for none.
+    ``micro_batch``: tokens that go through the model at once, at most, where that is more than one
+    sequence.
+    """
+
+    scale: Scale = Fraction(1)
+    tokens: Tokens | None = None
+    batch: Tokens | None = None
+    rates: float = Field(default=1.0, gt=0)
+    long_qa: float | None = Field(default=None, ge=0, le=1)
+    micro_batch: Tokens = 1
+
+
+class ModelRecipe(_Part):
+    """Sizes and choices of a model; what depends on the stage (lengths, rates) is not here.
+
+    ``mixers`` is repeated over the layers: ``[lightning × 7, softmax]`` is MiniMax-01's. ``alpha``
+    weighs the residual of a post-norm block, (2N)^¼ of N layers where it is null (DeepNorm,
+    arXiv:2203.00555). ``rotary_dim`` of each head's features are rotated in softmax layers.
+    ``vocab_size`` is the tokenizer's where it is null. ``stages`` says how its stages are scaled.
+    """
+
+    name: str
+    layers: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+    heads: int = Field(ge=1)
+    head_dim: int = Field(ge=1)
+    kv_heads: int = Field(ge=1)
+    mixers: tuple[str, ...] = Field(min_length=1)
+    experts: Experts
+    rotary_dim: int = Field(ge=2)
+    rope_base: float = Field(default=10_000.0, ge=1)
+    residual: Literal["deepnorm", "pre"] = "deepnorm"
+    alpha: float | None = Field(default=None, gt=0)
+    norm_eps: float = Field(default=1e-5, gt=0)
+    mixer_norm_eps: float = Field(default=1e-6, gt=0)
+    vocab_size: int | None = Field(default=None, ge=1)
+    fp32_head: bool = False
+    stages: StageDefaults = StageDefaults()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.heads % self.kv_heads:
+            raise ValueError(
+                f"found {self.heads} heads and {self.kv_heads} kv_heads, expected a multiple"
+            )
+        if self.rotary_dim % 2 or self.rotary_dim > self.head_dim:
+            raise ValueError(
+                f"found rotary_dim {self.rotary_dim}, expected an even number up to head_dim "
+                f"{self.head_dim}"
+            )
+        return self
+
+    def mixer_of(self, layer: int) -> str:
+        """The mixer of a layer, counted from 0."""
+        return self.mixers[layer % len(self.mixers)]
+
+    @property
+    def residual_weight(self) -> float:
+        """α of each block's residual: 1 for pre-norm."""
+        if self.residual == "pre":
+            return 1.0
+        return (2 * self.layers) ** 0.25 if self.alpha is None else self.alpha
+
+    @property
+    def initial_gain(self) -> float:
+        """β = (8N)^-¼, DeepNorm's gain at initialisation; 1 for pre-norm."""
+        return 1.0 if self.residual == "pre" else (8 * self.layers) ** -0.25

@@ -1,0 +1,49 @@
+"""Boundaries of the segments that a micro-batch packs end to end."""
+
+from __future__ import annotations
+
+import torch
+from megatron.core.packed_seq_params import PackedSeqParams
+from torch import Tensor
+
+
+def pack(cu_seqlens: Tensor, longest: int) -> PackedSeqParams:
+    """Megatron-Core's record of boundaries ``cu_seqlens``, int32 ``[n + 1]`` from 0 to T.
+
+    ``longest``: the tokens of the longest segment, or a bound on it, known without asking a GPU.
+    """
+    return PackedSeqParams(
+        qkv_format="thd",
+        cu_seqlens_q=cu_seqlens,
+        cu_seqlens_kv=cu_seqlens,
+        max_seqlen_q=longest,
+        max_seqlen_kv=longest,
+    )
+
+
+def whole_sequences(tokens: int, sequence_tokens: int, device: torch.device) -> PackedSeqParams:
+    """The boundaries of ``tokens`` cut at every multiple of ``sequence_tokens`` and nowhere else.
+
+    Raises:
+        ValueError: where the last sequence would be cut short.
+    """
+    if tokens % sequence_tokens:
+        raise ValueError(
+            f"found {tokens} tokens, expected whole sequences of {sequence_tokens}; pad the last"
+        )
+    cuts = torch.arange(0, tokens + 1, sequence_tokens, dtype=torch.int32, device=device)
+    return pack(cuts, sequence_tokens)
+
+
+def boundaries(packed: PackedSeqParams | None) -> tuple[Tensor, int]:
+    """``cu_seqlens`` and the bound on a segment's tokens that a mixer was given.
+
+    Raises:
+        ValueError: without boundaries: segments would run into each other unseen.
+    """
+    if packed is None or packed.cu_seqlens_q is None or packed.max_seqlen_q is None:
+        raise ValueError(
+            f"found packed_seq_params {packed}, expected cu_seqlens_q and max_seqlen_q; make them "
+            "with trainer.models.segments.pack"
+        )
+    return packed.cu_seqlens_q, int(packed.max_seqlen_q)

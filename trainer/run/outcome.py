@@ -1,0 +1,31 @@
+"""How a run ended."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+State = Literal["finished", "paused", "stopped"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was reached; ``why`` tells a ``stopped`` run's reason.
+
+    ``finished``: the stage's budget was read. ``paused``: ``--steps`` or a signal ended it, and a
+    checkpoint lets it go on. ``stopped``: a guard ended it before a bad step; the last checkpoint
+    is from before.
+    """
+
+    state: State
+    stage: str
+    step: int
+    steps: int
+    tokens: int
+    loss: float | None
+    checkpoint: str | None
+    why: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {"ok": self.state != "stopped", **asdict(self)}

@@ -1,0 +1,1 @@
+"""Stages of training as data: lengths, budgets, rates, batches and mixtures, all in tokens."""

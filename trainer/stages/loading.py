@@ -1,0 +1,222 @@
+"""Loads the YAML files of models and stages, or says where they are wrong.
+
+Errors are ``dataflow.recipe.RecipeError``: each problem has file, line, column, key, what was
+found, what was expected, and the nearest valid name.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+
+from dataflow.recipe.problems import Problem, RecipeError, nearest, one_of, shown
+from dataflow.recipe.yaml_tree import Path as KeyPath
+from dataflow.recipe.yaml_tree import Tree, parse
+from trainer.models.recipe import ModelRecipe
+from trainer.stages.recipe import StageRecipe
+from trainer.stages.scaling import ScaleRefused, scaled
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+"""Where the models and stages that come with the project lie."""
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def load_model(name_or_path: str | Path) -> ModelRecipe:
+    """The model of a name in ``recipes/models``, or of a YAML file.
+
+    Raises
+    ------
+    RecipeError
+        With everything that is wrong with it, or the nearest name if there is none of this name.
+    OSError
+        If the file cannot be read.
+    """
+    return _read(_find(name_or_path, "models", "model"), ModelRecipe, {})
+
+
+def load_stage(
+    name_or_path: str | Path,
+    scale: Fraction | None = None,
+    *,
+    variant: str | None = None,
+    tokens: int | None = None,
+    batch: int | None = None,
+    rate: float | None = None,
+    long_qa: float | None = None,
+) -> StageRecipe:
+    """The stage of a name in ``recipes/stages``, or of a YAML file, scaled.
+
+    Parameters
+    ----------
+    name_or_path: a stage, or its file (anything with a slash or a suffix).
+    scale: of ``trainer.stages.scaling.scaled``; None: the file's own, 1 where it has none.
+    variant: another curriculum, by its name under ``variants``. A stage that the curriculum leaves
+        as it is does not name it.
+    tokens: the budget, instead of the scaled one.
+    batch: tokens of the first batch size, instead of the scaled one.
+    rate: the first phase's learning rate, instead of the scaled one; the others keep their ratio.
+    long_qa: the share of long questions, instead of the file's; 0 trains without.
+
+    Raises
+    ------
+    RecipeError
+        With everything that is wrong with it; for a name that is none, the nearest one; for a
+        scale that does not fit its length, the nearest ones that do.
+    OSError
+        If the file cannot be read.
+    """
+    path = _find(name_or_path, "stages", "stage")
+    changes = {} if long_qa is None else {"long_qa": long_qa}
+    stage = _read(path, StageRecipe, changes)
+    own = stage.scale
+    if variant is not None:
+        stage = _varied(stage, variant, path)
+    # One curriculum is chosen; the amounts of the others would stay unscaled.
+    stage = stage.model_copy(update={"scale": Fraction(1), "variants": {}})
+    try:
+        return scaled(stage, own if scale is None else scale, tokens=tokens, batch=batch, rate=rate)
+    except ScaleRefused as refused:
+        raise RecipeError([Problem(str(path), 0, 0, "", refused.found, refused.expected)]) from None
+
+
+def chain(name_or_path: str | Path, variant: str | None = None) -> list[str]:
+    """The stages up to this one, the first first, as names or paths that ``load_stage`` takes.
+
+    A predecessor is looked for beside a stage's file first, then among those of the project.
+
+    Raises
+    ------
+    RecipeError
+        As ``load_stage``; and where stages start from each other in a circle.
+    """
+    names = [str(name_or_path)]
+    here: str | Path = name_or_path
+    seen: list[Path] = []
+    while True:
+        path = _find(here, "stages", "stage")
+        if path in seen:
+            names_seen = " → ".join(p.stem for p in [*seen, path])
+            expected = "stages that end with one that starts from initial weights"
+            raise RecipeError(
+                [Problem(str(path), 0, 0, "after", f"a circle {names_seen}", expected)]
+            )
+        seen.append(path)
+        after = load_stage(path, Fraction(1), variant=variant).after
+        if after is None:
+            return names[::-1]
+        beside = path.parent / f"{after}.yaml"
+        own = path.parent != RECIPES / "stages" and beside.is_file()
+        here = beside if own else after
+        names.append(str(here))
+
+
+def names_of(kind: str) -> list[str]:
+    """The names of the recipes that come with the project; ``kind`` is ``models`` or ``stages``."""
+    return sorted(path.stem for path in (RECIPES / kind).glob("*.yaml"))
+
+
+def _find(name_or_path: str | Path, kind: str, word: str) -> Path:
+    text = str(name_or_path)
+    known = names_of(kind)
+    if text in known:
+        return RECIPES / kind / f"{text}.yaml"
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    is_path = "/" in text or path.suffix in (".yaml", ".yml")
+    found = f"no such {word} file" if is_path else f"no {word} {text!r}"
+    expected = f"{one_of(known)}, or the path of a YAML file"
+    raise RecipeError([Problem(text, 0, 0, "", found, expected, nearest(path.stem, known))])
+
+
+def _read(path: Path, model: type[_M], changes: dict[str, Any]) -> _M:
+    tree = parse(str(path), path.read_bytes())
+    if not tree.problems and not isinstance(tree.data, dict):
+        found = "an empty file" if tree.data is None else shown(tree.data)
+        tree.problem((), found, f"a mapping with {one_of(sorted(model.model_fields))}")
+    if tree.problems:
+        raise RecipeError(tree.problems)
+    try:
+        recipe = model.model_validate({**tree.data, **changes})
+    except ValidationError as error:
+        _note(tree, model, error)
+        raise RecipeError(tree.problems) from None
+    name = getattr(recipe, "name", path.stem)
+    if name != path.stem:
+        tree.problem(("name",), shown(name), f"{path.stem!r}, as the file is called")
+        raise RecipeError(tree.problems)
+    return recipe
+
+
+def _varied(stage: StageRecipe, variant: str, path: Path) -> StageRecipe:
+    changes = stage.variants.get(variant)
+    if changes is None:
+        known = sorted({*stage.variants, *_shipped_variants()})
+        if variant not in known:
+            expected = one_of(known) if known else "none: no stage has variants"
+            raise RecipeError(
+                [
+                    Problem(
+                        str(path), 0, 0, "variants", f"no variant {variant!r}", expected,
+                        nearest(variant, known),
+                    )
+                ]
+            )  # fmt: skip
+        return stage
+    if changes.tokens is not None:
+        stage = scaled(stage, tokens=changes.tokens, batch=stage.batch[0].tokens)
+    return stage if changes.after is None else stage.model_copy(update={"after": changes.after})
+
+
+@cache
+def _shipped_variants() -> frozenset[str]:
+    paths = [RECIPES / "stages" / f"{name}.yaml" for name in names_of("stages")]
+    return frozenset(name for path in paths for name in _read(path, StageRecipe, {}).variants)
+
+
+def _note(tree: Tree, model: type[BaseModel], error: ValidationError) -> None:
+    """Add a problem for each thing that pydantic lists."""
+    items = error.errors(include_url=False)
+    for item in items:
+        location = item["loc"]
+        path: KeyPath = location
+        while path and path not in tree.values:
+            path = path[:-1]
+        if item["type"] == "missing":
+            tree.problem(path, "nothing", f"a value for {location[-1]!r}")
+        elif item["type"] == "extra_forbidden":
+            valid = _keys(model, path[:-1])
+            name = str(path[-1])
+            tree.problem(
+                path, f"unknown key {name!r}", one_of(valid), nearest(name, valid), of_key=True
+            )
+        elif item["type"] == "value_error":
+            # Validators of models and stages say "found X, expected Y".
+            found, _, expected = str(item["ctx"]["error"]).partition(", expected ")
+            tree.problem(path, found.removeprefix("found "), expected)
+        elif item["type"] == "too_short":
+            # A list of something wrong counts as empty too: its own problem says enough.
+            inner = (other["loc"] for other in items)
+            if not any(len(at) > len(location) and at[: len(location)] == location for at in inner):
+                tree.problem(path, shown(item["input"]), f"at least {item['ctx']['min_length']}")
+        else:
+            tree.problem(path, shown(item["input"]), item["msg"].removeprefix("Input should be "))
+
+
+def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """The keys that the mapping at ``path`` may have."""
+    kind: Any = model
+    for key in path:
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = kind.model_fields[str(key)].annotation
+        else:  # of a tuple (models, ...) or a mapping of names to models
+            kind = get_args(kind)[1 if get_origin(kind) is dict else 0]
+        while not isinstance(kind, type) and get_origin(kind) not in (tuple, dict):
+            kind = next(member for member in get_args(kind) if member is not NoneType)
+    return sorted(kind.model_fields)
