@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the job failed (or a guard stopped it), 2 wrong usage or a
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -153,9 +154,9 @@ def _run(options: argparse.Namespace) -> int:
         if not last and is_finished(request.out):
             continue
         outcome = train(request)
-        if outcome is None:  # another rank tells
-            continue
-        if options.json:
+        if os.environ.get("RANK", "0") != "0":
+            pass  # the first rank tells
+        elif options.json:
             sys.stdout.write(orjson.dumps(outcome.as_json()).decode() + "\n")
         else:
             sys.stdout.write(f"{_sentence(outcome)}; in {request.out}\n")

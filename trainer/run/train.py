@@ -71,27 +71,29 @@ class _Parts:
         return self.request.stage
 
 
-def train(request: Request) -> Outcome | None:
+def train(request: Request) -> Outcome:
     """Run a stage to its end, to ``request.steps``, or until a signal or a guard ends it.
 
-    Every rank calls it; the process groups are started and stopped inside. Returns the outcome on
-    rank 0 and None on the others.
+    Every rank calls it and gets the same outcome; the process groups are started and stopped
+    inside.
 
     Raises:
-        RunRefused: the folder holds another run, the stage before is missing, or batches do not
-            divide over the ranks.
+        RunRefused: the folder holds another run, the stage before is missing, or model and batches
+            do not divide over the ranks.
     """
     # What a person mends first is told before anything is started.
     _check_folder(request)
     torch.use_deterministic_algorithms(request.deterministic)
-    ranks = start.start(request.layout, request.seed)
+    try:
+        ranks = start.start(request.layout, request.seed)
+    except ValueError as error:
+        raise RunRefused(str(error)) from error
     try:
         parts = _assemble(request, ranks)
         with parts.batches:
-            outcome = _walk(parts)
+            return _walk(parts)
     finally:
         start.stop()
-    return outcome if ranks.rank == 0 else None
 
 
 def _check_folder(request: Request) -> None:
@@ -140,19 +142,22 @@ def _assemble(request: Request, ranks: start.Ranks) -> _Parts:
             f"model {model.name}: found vocab_size {model.vocab_size}, the corpus's tokenizer has "
             f"{corpus.vocab_size} entries; leave it out to take the tokenizer's"
         )
-    network = build_model(
-        model,
-        vocab_size=model.vocab_size or corpus.vocab_size,
-        sequence_tokens=stage.length,
-        rope_base=stage.rope_base,
-        parallel=request.layout,
-        dtype=DTYPES[request.precision],
-        pre_process=ranks.is_first_stage,
-        post_process=ranks.is_last_stage,
-        recompute=request.recompute,
-        seed=request.seed,
-        device=ranks.device,
-    )
+    try:
+        network = build_model(
+            model,
+            vocab_size=model.vocab_size or corpus.vocab_size,
+            sequence_tokens=stage.length,
+            rope_base=stage.rope_base,
+            parallel=request.layout,
+            dtype=DTYPES[request.precision],
+            pre_process=ranks.is_first_stage,
+            post_process=ranks.is_last_stage,
+            recompute=request.recompute,
+            seed=request.seed,
+            device=ranks.device,
+        )
+    except ValueError as error:  # sizes that the layout cannot cut, a mixer that is none
+        raise RunRefused(str(error)) from error
     chunks = wrap([network], network.config)
     adam = stage.optimizer
     settings = OptimizerSettings(

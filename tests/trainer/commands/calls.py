@@ -39,11 +39,9 @@ def train_on(
             "schedule": {"phases": [{"until": whole, "rate": 3e-3}]},
         }
     )  # fmt: skip
-    outcome = train(
+    return train(
         Request(model=model, stage=stage, corpus=str(corpus), out=out, save_every=2, **asked)
     )
-    assert outcome is not None
-    return outcome
 
 
 def call(*arguments: object) -> int:

@@ -58,6 +58,6 @@ def curve(out: Path) -> list[tuple[int, float, float, int]]:
     return [tuple(line[name] for name in names) for line in metrics(out)]
 
 
-def train_on_ranks(asked: Request, layout: Layout) -> Outcome | None:
+def train_on_ranks(asked: Request, layout: Layout) -> Outcome:
     """What each rank runs."""
     return train(replace(asked, layout=layout))

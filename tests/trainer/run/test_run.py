@@ -14,6 +14,7 @@ import pytest
 from tests.trainer.ranks import run_ranks
 from tests.trainer.run.small_runs import (
     LENGTH,
+    MODEL,
     curve,
     metrics,
     request,
@@ -37,7 +38,6 @@ def straight(corpus: str, tmp_path_factory: pytest.TempPathFactory) -> Request:
     """A run of the whole stage, on one rank."""
     asked = request(corpus, tmp_path_factory.mktemp("straight") / "first")
     outcome = train(asked)
-    assert outcome is not None
     assert (outcome.state, outcome.step, outcome.steps) == ("finished", 10, 10)
     return asked
 
@@ -71,13 +71,11 @@ def test_the_loss_falls(straight: Request) -> None:
 def test_a_run_that_stops_goes_on_bit_for_bit(straight: Request, at: int, tmp_path: Path) -> None:
     asked = replace(straight, out=tmp_path / "first")
     outcome = train(replace(asked, steps=at))
-    assert outcome is not None
     assert (outcome.state, outcome.step) == ("paused", at)
     # Lines of steps that the checkpoint does not know are cut when the run goes on.
     with (asked.out / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "loss"')
     outcome = train(replace(asked, resume=True))
-    assert outcome is not None
     assert outcome.state == "finished"
     assert curve(asked.out) == curve(straight.out)
     steps = [json.loads(x) for x in (asked.out / "steps.jsonl").read_text().splitlines()]
@@ -114,7 +112,6 @@ def test_a_stage_starts_from_the_one_before(straight: Request, tmp_path: Path) -
     with pytest.raises(RunRefused, match=r"found no finished run in .*first; make it by"):
         train(asked)
     outcome = train(replace(asked, start_from=straight.out))
-    assert outcome is not None
     assert outcome.state == "paused"
     first = metrics(asked.out)[0]
     fresh = metrics(straight.out)
@@ -137,7 +134,6 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_documents(
     wild = stage(schedule={"phases": [{"until": 56 * LENGTH, "rate": 1e30}]})
     asked = request(corpus, tmp_path / "first", stage=wild, save_every=1)
     outcome = train(asked)
-    assert outcome is not None
     assert outcome.state == "stopped"
     assert "expected finite numbers" in outcome.why
     (line,) = [json.loads(x) for x in (asked.out / "bad_steps.jsonl").read_text().splitlines()]
@@ -161,7 +157,6 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
     with monkeypatch.context() as patch:
         patch.setattr(Recorder, "step", signalled)
         outcome = train(asked)
-    assert outcome is not None
     assert (outcome.state, outcome.step, outcome.why) == ("paused", 2, "asked to end by a signal")
     assert checkpoints.latest(asked.checkpoints) == 2
     assert curve(asked.out) == curve(straight.out)[:2]
@@ -172,3 +167,11 @@ def test_ranks_that_do_not_divide_a_batch_are_refused(corpus: str, tmp_path: Pat
     asked = request(corpus, tmp_path / "first", stage=odd)
     with pytest.raises(Exception, match="found a batch of 3 sequences for 2 data-parallel ranks"):
         run_ranks(train_on_ranks, 2, asked, Layout(), seconds=100)
+
+
+def test_a_layout_that_cannot_be_is_refused(corpus: str, tmp_path: Path) -> None:
+    with pytest.raises(RunRefused, match="found 1 ranks, expected a multiple of tp"):
+        train(request(corpus, tmp_path / "first", layout=Layout(tp=2)))
+    three = MODEL.model_copy(update={"experts": MODEL.experts.model_copy(update={"count": 3})})
+    with pytest.raises(Exception, match=r"found experts.count 3 for 2 ranks"):
+        run_ranks(train_on_ranks, 2, request(corpus, tmp_path, model=three), Layout(ep=2))
