@@ -84,7 +84,7 @@ def compared(name: str, world: int, model: str, found: Whole) -> tuple[str, bool
         (distance(found.gradients[key], gradient, key), key)
         for key, gradient in alone.gradients.items()
     )
-    whole = torch.cat([x.flatten() for x in alone.gradients.values()]).norm().item()
+    whole = torch.cat([x.flatten().double() for x in alone.gradients.values()]).norm().item()
     norm = max(abs(x - whole) / whole for x in found.norms)
     row = f"| {name} | {world} | {model} | {loss:.1e} | {worst:.1e} | `{where}` | {norm:.1e} |"
     return row, loss <= LOSS and worst <= GRADIENT and norm <= GRADIENT

@@ -6,6 +6,7 @@ import importlib.machinery
 import io
 import json
 import sys
+import time
 import types
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ def test_tensorboard_shows_each_step_once(tmp_path: Path) -> None:
         for step in range(done + 1, last + 1):
             board.write(record(step, loss=float(100 * done + step), norms={"experts": 2.0}))
         board.close()
+        time.sleep(1.1)  # files are read in the order of the seconds that they begin at
     events = accumulator.EventAccumulator(str(tmp_path))
     events.Reload()
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [

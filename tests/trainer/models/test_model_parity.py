@@ -67,7 +67,8 @@ def compare(found: Whole, expected: Whole) -> None:
         assert largest > 0, name
         error = (other - gradient).abs().max() / largest
         assert error < 1e-5, f"{name}: {error:.1e}"
-    norm = torch.cat([gradient.flatten() for gradient in expected.gradients.values()]).norm().item()
+    flat = [gradient.flatten().double() for gradient in expected.gradients.values()]
+    norm = torch.cat(flat).norm().item()
     assert found.norms == pytest.approx([norm] * len(found.norms), rel=1e-5)
 
 
