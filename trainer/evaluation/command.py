@@ -130,15 +130,15 @@ def _tasks(options: argparse.Namespace) -> list[str]:
 
 def _tokenizer_of(options: argparse.Namespace, corpus: Corpus | None) -> Tokenizer:
     """The corpus' tokenizer, for a model that came without one."""
+    from trainer.data.tokenizers import tokenizer_of
     from trainer.evaluation.errors import EvaluationError
-    from trainer.evaluation.texts import run_tokenizer
 
     if corpus is None:
         raise EvaluationError(
             f"{options.folder}: found no tokenizer with the model; name its folder "
             "by --tokenizer, or the corpus that it was trained on by --corpus"
         )
-    return run_tokenizer(corpus.run)
+    return tokenizer_of(corpus.run)
 
 
 def _measure(

@@ -90,7 +90,7 @@ def _mend_splits() -> None:
     moe_utils.maybe_move_tensor_to_cpu = token_dispatcher.maybe_move_tensor_to_cpu = move
 
 
-def _stub(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> Any:
+def _bare(optimizer: torch.optim.Optimizer, parameter: torch.Tensor) -> Any:
     """As much of a ``DistributedOptimizer`` of one parameter as the methods below read."""
     return SimpleNamespace(
         optimizer=optimizer,
@@ -108,7 +108,7 @@ def _fresh_state_asserts() -> bool:
         return False  # torch's Adam is not used
     parameter = torch.nn.Parameter(torch.zeros(1))
     try:
-        DistributedOptimizer.state_dict(_stub(torch.optim.AdamW([parameter]), parameter))
+        DistributedOptimizer.state_dict(_bare(torch.optim.AdamW([parameter]), parameter))
     except AssertionError:
         return True
     return False
@@ -150,7 +150,7 @@ def _step_is_missed() -> bool:
     try:
         with torch.no_grad():
             DistributedOptimizer._set_main_param_and_optimizer_states(
-                _stub(optimizer, parameter), parameter, zeros
+                _bare(optimizer, parameter), parameter, zeros
             )
     except KeyError:
         return True
@@ -190,10 +190,10 @@ def _step_is_shared() -> bool:
     fill_adam_state(optimizer)
     marks = {"wd_mult": 1.0, "lr_mult": 1.0, "is_expert_parallel": False, "is_decoupled_lr": False}
     optimizer.param_groups[0].update(marks)
-    stub = _stub(optimizer, first)
+    bare = _bare(optimizer, first)
     group = {key: value for key, value in optimizer.param_groups[0].items() if key != "params"}
     DistributedOptimizer.load_state_dict(
-        stub, {"optimizer": {"param_groups": [group | {"step": 1.0}]}}
+        bare, {"optimizer": {"param_groups": [group | {"step": 1.0}]}}
     )
     return optimizer.state[first]["step"] is optimizer.state[second]["step"]
 

@@ -17,6 +17,7 @@ from mixtures.plan import Plan
 from trainer.data.batches import Batches
 from trainer.data.corpus import Corpus
 from trainer.data.state import DataState
+from trainer.data.tokenizers import tokenizer_of
 from trainer.guards import Finding, Guard
 from trainer.megatron import checkpoints, start
 from trainer.megatron.optimizer import (
@@ -136,7 +137,8 @@ def _assemble(request: Request, ranks: start.Ranks) -> _Parts:
     plan = _plan(request, ranks, corpus)
     mine = identity(request, corpus=corpus.root, tokenizer=corpus.tokenizer, plan=plan.hash)
     if ranks.rank == 0:
-        _keep_tokenizer(request, corpus)
+        # So that what comes of the run can be used without the corpus.
+        tokenizer_of(corpus.run).save(request.out / TOKENIZER)
     if model.vocab_size is not None and model.vocab_size < corpus.vocab_size:
         raise RunRefused(
             f"model {model.name}: found vocab_size {model.vocab_size}, the corpus's tokenizer has "
@@ -224,14 +226,6 @@ def _plan(request: Request, ranks: start.Ranks, corpus: Corpus) -> Plan:
     if isinstance(told[0], Exception):
         raise told[0]
     return plan or Plan.open(Path(told[0]))
-
-
-def _keep_tokenizer(request: Request, corpus: Corpus) -> None:
-    """The tokenizer's files, so that what comes of the run can be used without the corpus."""
-    folder = request.out / TOKENIZER
-    folder.mkdir(parents=True, exist_ok=True)
-    for output in corpus.run.tokenizer.outputs.values():
-        (folder / Path(output.path).name).write_bytes(corpus.run.store.read(output.path))
 
 
 def _start_from(

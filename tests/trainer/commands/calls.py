@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from trainer.convert import command as convert
-from trainer.data import command as data
-from trainer.generation import command as generation
+from trainer.command import parser
 from trainer.models.recipe import ModelRecipe
 from trainer.run.outcome import Outcome
 from trainer.run.request import Request
@@ -46,17 +43,6 @@ def train_on(
 
 def call(*arguments: object) -> int:
     """A command's exit code; its errors are raised."""
-    root = argparse.ArgumentParser()
-    commands = root.add_subparsers(required=True)
-
-    def add(name: str, run: Any, text: str) -> Any:
-        sub = commands.add_parser(name, description=text)
-        sub.set_defaults(run=run)
-        sub.add_argument("--json", action="store_true")
-        return sub
-
-    for module in (generation, convert, data):
-        module.add_commands(add)
-    options = root.parse_args([str(one) for one in arguments])
+    options = parser().parse_args([str(one) for one in arguments])
     code: int = options.run(options)
     return code

@@ -10,11 +10,9 @@ import pytest
 import torch
 from moto.server import ThreadedMotoServer
 
-from dataflow.build import build
 from dataflow.store import Store
 from dataflow.why import story
 from mixtures.plan import Component, Piece, Plan, PlanSpec
-from tests.dataflow.corpora import write_corpus, write_recipe
 from trainer.data.batches import Batches
 from trainer.data.corpus import Corpus
 from trainer.data.errors import BadShard, DataError
@@ -25,13 +23,8 @@ LENGTH = 256
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus")
-    write_corpus(folder, documents=40)
-    recipe = write_recipe(folder, partition_bytes="1MiB")
-    recipe.write_text(recipe.read_text() + "dedup: {near: {bands: 4, rows: 4}}\n")
-    build(recipe, str(folder / "run"), workers=0, show=False)
-    return folder / "run"
+def run(built_run: Path) -> Path:
+    return built_run
 
 
 @pytest.fixture(scope="module")

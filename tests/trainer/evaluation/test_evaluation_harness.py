@@ -149,11 +149,11 @@ def test_the_harness_is_imported_only_where_it_is_asked_for(
         def __init__(self) -> None:
             self.cache_hook = "set"
 
-    stub = ModuleType("lm_eval.api.model")
-    stub.LM = LM  # type: ignore[attr-defined]
+    module = ModuleType("lm_eval.api.model")
+    module.LM = LM  # type: ignore[attr-defined]
     for name in ("lm_eval", "lm_eval.api"):
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    monkeypatch.setitem(sys.modules, "lm_eval.api.model", stub)
+    monkeypatch.setitem(sys.modules, "lm_eval.api.model", module)
     model = as_harness_model(decoder, tokenizer, longest=64)
     assert issubclass(type(model), LM)
     assert model.cache_hook == "set"

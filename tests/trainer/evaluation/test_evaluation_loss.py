@@ -24,13 +24,13 @@ from tests.mixtures.made_runs import Made, make_run
 from tests.trainer.evaluation.models import log_probabilities, small_decoder
 from trainer.data.corpus import Corpus
 from trainer.data.errors import BadShard
+from trainer.data.tokenizers import tokenizer_of
 from trainer.evaluation.command import add_commands
 from trainer.evaluation.corpus_loss import corpus_loss
 from trainer.evaluation.errors import EvaluationError
 from trainer.evaluation.haystack import draws, from_corpus
 from trainer.evaluation.held_out import choose
 from trainer.evaluation.statistics import ratio
-from trainer.evaluation.texts import run_tokenizer
 from trainer.generation import loading
 from trainer.generation.decoder import Decoder
 
@@ -53,7 +53,7 @@ def corpus(run: Path) -> Iterator[Corpus]:
 
 @pytest.fixture(scope="module")
 def own(run: Path) -> Tokenizer:
-    return run_tokenizer(Run.load(Store(str(run))))
+    return tokenizer_of(Run.load(Store(str(run))))
 
 
 def held_out_texts(run: Path) -> list[tuple[bytes, str, str]]:

@@ -79,17 +79,17 @@ def _fresh_state() -> None:
 
     parameter = torch.nn.Parameter(torch.ones(2))
     with pytest.raises(AssertionError):
-        DistributedOptimizer.state_dict(faults._stub(torch.optim.AdamW([parameter]), parameter))
+        DistributedOptimizer.state_dict(faults._bare(torch.optim.AdamW([parameter]), parameter))
     faults.mend()
     optimizer = torch.optim.AdamW([parameter], lr=0.5)
-    found = DistributedOptimizer.state_dict(faults._stub(optimizer, parameter))
+    found = DistributedOptimizer.state_dict(faults._bare(optimizer, parameter))
     [group] = found["optimizer"]["param_groups"]
     assert (group["step"], group["lr"], "params" in group) == (0.0, 0.5, False)
     assert torch.equal(optimizer.state[parameter]["exp_avg"], torch.zeros(2))
     # A rank whose shard holds no parameter.
     empty = torch.optim.AdamW([parameter])
     empty.param_groups[0]["params"] = []
-    found = DistributedOptimizer.state_dict(faults._stub(empty, parameter))
+    found = DistributedOptimizer.state_dict(faults._bare(empty, parameter))
     assert found["optimizer"]["param_groups"][0]["step"] == 0.0
 
 
@@ -103,12 +103,12 @@ def _missed_step() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     optimizer = _adam([parameter])
     optimizer.state[parameter]["step"].fill_(7)
-    stub = faults._stub(optimizer, parameter)
+    bare = faults._bare(optimizer, parameter)
     stored = {name: torch.full((2,), 3.0) for name in ("param", "exp_avg", "exp_avg_sq")}
     with pytest.raises(KeyError, match="step"), torch.no_grad():
-        DistributedOptimizer._set_main_param_and_optimizer_states(stub, parameter, stored)
+        DistributedOptimizer._set_main_param_and_optimizer_states(bare, parameter, stored)
     faults.mend()
-    DistributedOptimizer._set_main_param_and_optimizer_states(stub, parameter, stored)
+    DistributedOptimizer._set_main_param_and_optimizer_states(bare, parameter, stored)
     assert torch.equal(parameter, torch.full((2,), 3.0))
     assert optimizer.state[parameter]["step"] == 7
     assert "step" not in stored
