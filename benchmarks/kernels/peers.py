@@ -38,7 +38,7 @@ def described() -> str:
     """Versions, and what is absent."""
     parts = []
     for module, names in (
-        ("fla", ("flash-linear-attention",)),
+        ("fla", ("flash-linear-attention", "fla-core")),
         ("lightning_attn", ("lightning_attn", "lightning_attn2")),
     ):
         if importlib.util.find_spec(module) is None:

@@ -79,8 +79,10 @@ def batch(
 class Draw:
     """Seeded normal numbers, which leave torch's own generators alone."""
 
+    seed = 20_250_114
+
     def __init__(self, device: torch.device) -> None:
-        self._generator = torch.Generator(device).manual_seed(20_250_114)
+        self._generator = torch.Generator(device).manual_seed(self.seed)
 
     def __call__(self, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
         """Of ``shape``, lying in NaN."""

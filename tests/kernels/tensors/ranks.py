@@ -1,4 +1,4 @@
-"""Ranks for sequence parallelism: threads that meet at a barrier, and processes that run gloo."""
+"""Ranks for sequence parallelism: threads that meet at a barrier; processes with gloo or nccl."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
+from kernels.lightning.api import lightning_attention
 from kernels.lightning.reference import chunked, recurrence
 from kernels.lightning.sequence_parallel import Attention, Gather, attend, lasp_attention, share
 from kernels.lightning.slopes import alibi_slopes, no_decay
@@ -198,3 +199,44 @@ def processes(rank: int, folder: str) -> None:
                 exact(leaf.grad, torch.split(gradient, lengths, dim=1)[mine])
     dist.destroy_process_group()
     Path(folder, f"done-{rank}").touch()
+
+
+def gpu_processes(rank: int, folder: str, world: int) -> None:
+    """One of ``world`` ranks that run nccl, a GPU each; against one GPU with the whole sequence."""
+    torch.cuda.set_device(rank)
+    dist.init_process_group(
+        "nccl", init_method=f"file://{folder}/store", rank=rank, world_size=world
+    )
+    lengths = [1000 + 500 * n for n in range(world)]
+    slopes = alibi_slopes(4, 0, 8).cuda()
+    for boundaries in (None, [0, 300, 900, 1100, sum(lengths)]):
+        generator = torch.Generator("cuda").manual_seed(1)
+        whole = [
+            torch.randn(1, sum(lengths), 4, 64, device="cuda", generator=generator)
+            for _ in range(4)
+        ]
+        alone = [x.clone().requires_grad_() for x in whole[:3]]
+        cu_seqlens = None if boundaries is None else torch.tensor(boundaries, dtype=torch.int32)
+        on_gpu = None if cu_seqlens is None else cu_seqlens.cuda()
+        wanted = lightning_attention(*alone, slopes, cu_seqlens=on_gpu, activation="silu")
+        assert isinstance(wanted, torch.Tensor)
+        torch.autograd.backward(wanted, whole[3])
+        leaves = [cut(x, lengths)[rank] for x in whole[:3]]
+        q, k, v = leaves
+        o = lasp_attention(
+            q, k, v, slopes, lengths=lengths, cu_seqlens=cu_seqlens, activation="silu"
+        )
+        torch.autograd.backward(o, torch.split(whole[3], lengths, dim=1)[rank])
+        near(o, torch.split(wanted, lengths, dim=1)[rank])
+        for leaf, other in zip(leaves, alone, strict=True):
+            assert leaf.grad is not None
+            assert other.grad is not None
+            near(leaf.grad, torch.split(other.grad, lengths, dim=1)[rank])
+    dist.destroy_process_group()
+    Path(folder, f"done-{rank}").touch()
+
+
+def near(found: torch.Tensor, wanted: torch.Tensor) -> None:
+    """Within a relative RMS error of 1e-5, as fp32 kernels are held to."""
+    error = float((found - wanted).double().norm() / wanted.double().norm())
+    assert error <= 1e-5, error

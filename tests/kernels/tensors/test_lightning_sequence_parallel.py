@@ -1,7 +1,7 @@
 """A sequence over ranks equals the sequence on one device, gradients included.
 
-Ranks are threads of one process that meet at a barrier to gather, and for one test processes that
-gather through gloo.
+Ranks are threads of one process that meet at a barrier to gather, and for two tests processes that
+gather through gloo, or through nccl where there are two GPUs.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from tests.kernels.tensors.ranks import (
     cut,
     exact,
     expected,
+    gpu_processes,
     make,
     plain,
     processes,
@@ -295,3 +296,11 @@ def test_gloo_processes(tmp_path: Path) -> None:
     """Groups of four and of two processes, with and without documents; see ``processes``."""
     spawn(processes, (str(tmp_path),), nprocs=4)  # type: ignore[no-untyped-call]
     assert len(list(tmp_path.glob("done-*"))) == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="nccl needs a GPU for each process")
+def test_nccl_processes(tmp_path: Path) -> None:
+    """Two ranks on two GPUs, by the Triton kernels, with and without documents."""
+    spawn(gpu_processes, (str(tmp_path), 2), nprocs=2)  # type: ignore[no-untyped-call]
+    assert len(list(tmp_path.glob("done-*"))) == 2

@@ -183,6 +183,21 @@ def test_the_sweep_is_good(settings: Sweep, device: torch.device) -> None:
     assert 0 < worst < 0.5  # well within what is allowed, but no copy of the expected values
 
 
+def test_a_lone_token_is_judged_whatever_is_drawn(
+    device: torch.device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its output is one product of q and k, of which rounding is all where they are orthogonal."""
+    settings = SIMPLE._replace(
+        K=128, dtype=BF16, out=BF16, tokens=1, heads=16, tile=16, activated=(True, True, True)
+    )
+    for seed in range(8):
+        monkeypatch.setattr(inputs.Draw, "seed", seed)
+        fault, worst = PORTABLE.check(settings, device)
+        assert fault is None
+        assert worst is not None
+        assert worst < 0.8
+
+
 CARRIES = [
     Carry(16, 32, F32, False, True, True, True, 8, 1, False, torch.int64, False),
     Carry(16, 16, F32, True, True, False, False, 16, 1, False, torch.int32, False),
