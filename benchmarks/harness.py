@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import statistics
 import subprocess
@@ -120,6 +121,7 @@ class Report:
 
 
 _COMMIT: list[str] = []
+_WRITTEN = re.compile(r"benchmarks/(\w+/)?(RESULTS\.md|results\.jsonl)$")
 
 
 def commit() -> str:
@@ -138,8 +140,8 @@ def commit() -> str:
 
         head = git("rev-parse", "--short=12", "HEAD")
         changed = git("status", "--porcelain", "--untracked-files=no").stdout.splitlines()
-        edited = [line for line in changed if not line[3:].startswith("benchmarks/RESULTS")]
-        edited = [line for line in edited if not line[3:].startswith("benchmarks/results.jsonl")]
+        # What benchmarks write themselves does not count.
+        edited = [line for line in changed if not re.search(_WRITTEN, line)]
         name = head.stdout.strip() if head.returncode == 0 else "uncommitted"
         _COMMIT.append(name + ("+" if edited else ""))
     return _COMMIT[0]
@@ -184,8 +186,10 @@ class PeerMissingError(RuntimeError):
     """The peers' environment is not there and could not be made."""
 
 
-def peer_python() -> Path:
+def peer_python(environment: str = "") -> Path:
     """The interpreter of the peers' environment, made or brought up to date when it has to be.
+
+    ``environment`` names another than the common one, for a peer that cannot live with the others.
 
     Raises
     ------
@@ -194,7 +198,7 @@ def peer_python() -> Path:
     """
     script = ROOT / "benchmarks" / "peers" / "make_env.sh"
     made = subprocess.run(
-        [str(script)],
+        [str(script), *([environment] if environment else [])],
         env={**os.environ, "PYTHON": sys.executable},
         capture_output=True,
         text=True,
@@ -202,6 +206,8 @@ def peer_python() -> Path:
     )
     if made.returncode != 0:
         raise PeerMissingError(f"{script} could not make .venv-peers: {made.stderr[-1000:]}")
+    if environment:
+        return ROOT / f".venv-peers-{environment}" / "bin" / "python"
     return PEER_PYTHON
 
 
@@ -212,8 +218,8 @@ class Peer:
     ``{"error": …}``.
     """
 
-    def __init__(self, module: str, *arguments: str) -> None:
-        command = [str(peer_python()), "-m", f"benchmarks.peers.{module}", *arguments]
+    def __init__(self, module: str, *arguments: str, environment: str = "") -> None:
+        command = [str(peer_python(environment)), "-m", f"benchmarks.peers.{module}", *arguments]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -22,7 +22,8 @@ from typing import Literal
 
 import pyarrow as pa
 
-Producer = Literal["scan", "language", "document"]
+Producer = Literal["scan", "language", "document", "images", "captions", "repetition"]
+"""The last three measure documents with images: their signals are those of ``vl_data.signals``."""
 
 
 @dataclass(frozen=True)

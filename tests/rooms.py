@@ -21,12 +21,13 @@ BUDGET_MINUTES = {
     "kernels": 3,
     "dedup": 3,
     "quality": 3,
-    "dataflow": 5,
+    "vl_data": 3,
+    "dataflow": 6,
     "mixtures": 3,
-    "trainer": 4,
+    "trainer": 6,
     "benchmarks": 3,
 }
-"""Minutes on two cores, of 15 in all as the rooms fill."""
+"""Minutes on two cores, of 20 in all as the rooms fill."""
 SPREAD = {"kernels": "loadgroup", "trainer": "loadfile"}
 """Rooms whose tests are spread over two processes, and how pytest-xdist divides them; in the others
 a test takes both cores itself. Tests of one file of the trainer share runs that take seconds."""

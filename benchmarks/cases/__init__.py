@@ -29,6 +29,7 @@ CASES = {
         Case("extract", "reading WARC files, against bare fastwarc and resiliparse"),
         Case("language", "language identification of full texts"),
         Case("tokenize", "tiktoken against tokenizers, from the same merges"),
+        Case("images", "images: decode, hygiene and hashes, against img2dataset's resizing"),
         Case("dedup", "near-duplicate removal with exact verification"),
         Case("chain", "text to shards in one process, and what its parts add up to"),
         Case(

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Make .venv-peers, or bring it up to benchmarks/peers/requirements.txt; does nothing when it is current.
+# make_env.sh NAME: .venv-peers-NAME and requirements-NAME.txt, for a peer that needs an environment of its own.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-env="$root/.venv-peers"
-wanted="$root/benchmarks/peers/requirements.txt"
+name=${1:+-$1}
+env="$root/.venv-peers$name"
+wanted="$root/benchmarks/peers/requirements$name.txt"
 if cmp --silent "$wanted" "$env/requirements.txt"; then
     exit 0
 fi

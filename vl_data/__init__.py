@@ -1,0 +1,1 @@
+"""Images beside text: hygiene, hashes, clusters, signals and tiling, and instruction data."""

@@ -1,0 +1,1 @@
+"""What a model says of images and instructions: captions, descriptions, capability tags."""
