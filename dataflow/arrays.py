@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dataflow.journal import Record
+from dataflow.journal import Output, Record
 from dataflow.tasks import StepContext
 
 ID = np.dtype((np.uint8, 16))
@@ -55,7 +55,11 @@ class ColumnSet:
 
     def open(self, context: StepContext, record: Record) -> Columns:
         """The columns that ``record`` has."""
-        return Columns(context, record, self)
+        return Columns(context, record.outputs, self)
+
+    def written(self, context: StepContext) -> Columns:
+        """The columns that this task has written."""
+        return Columns(context, context.outputs, self)
 
 
 class ColumnWriter:
@@ -85,10 +89,12 @@ class ColumnWriter:
 class Columns:
     """The columns of a set, for reading."""
 
-    def __init__(self, context: StepContext, record: Record, columns: ColumnSet) -> None:
+    def __init__(
+        self, context: StepContext, outputs: Mapping[str, Output], columns: ColumnSet
+    ) -> None:
         self._store = context.store
         self._set = columns
-        self._outputs = {name: record.outputs[f"{columns.role}.{name}"] for name in columns.dtypes}
+        self._outputs = {name: outputs[f"{columns.role}.{name}"] for name in columns.dtypes}
 
     def __len__(self) -> int:
         name, dtype = next(iter(self._set.dtypes.items()))

@@ -33,10 +33,19 @@ from dataflow.tokens import energon_tasks, token_tasks
 FIXED_NAMES = ("pack", "tokenize", "energon")
 """Steps whose outputs have names without a key, so that others find them."""
 
-PARTITION_STEPS = ("read", "scan", "language", "decide")
+PARTITION_STEPS = ("read", "scan", "language", "images", "decide")
 """Steps whose outputs hang on their own partition alone."""
 
-OUTPUT_FOLDERS = ("documents", "signals", "ledger", "index", "shards", "tokenizer", "work")
+OUTPUT_FOLDERS = (
+    "documents",
+    "images",
+    "signals",
+    "ledger",
+    "index",
+    "shards",
+    "tokenizer",
+    "work",
+)
 """Folders of a run that belong to its build: files in them are the run's or nobody's."""
 
 KEYS_FILE = "journal/keys.json"
@@ -124,14 +133,20 @@ class _Build:
     def run(self) -> Built:
         started = time.monotonic()
         partitions = self._partitions()
-        parts = [graph.partition_tasks(self.recipe, partition) for partition in partitions]
-        self._expect([t for p in parts for t in (p.read, p.scan, p.language, p.decide)])
+        parts = graph.partition_tasks(self.recipe, partitions)
+        self._expect([task for part in parts for task in part.all])
         self._forget_unsettled(parts)
-        self._run([task for p in parts for task in (p.read, p.scan, p.language, p.decide)])
-        rows = graph.rows_of([self.runner.records[part.read.key] for part in parts])
+        self._run([task for part in parts for task in part.all])
+        reads = [self.runner.records[part.read.key] for part in parts]
+        rows, pictured = graph.rows_of(reads), graph.pictured_of(reads)
 
-        tasks = graph.global_tasks(self.recipe, parts, rows, self._previous())
-        (split,) = self._run([tasks.split])
+        parts = graph.with_images(parts, pictured)
+        signals = [part.images for part in parts if part.images is not None]
+        repetition = graph.repetition_of(self.recipe, parts, pictured)
+        if repetition is not None:
+            signals.append(repetition)
+        tasks = graph.global_tasks(self.recipe, parts, rows, self._previous(), pictured)
+        split, *_ = self._run([tasks.split, *signals])
         kept_bytes: list[int] = split.stats["kept_bytes"]
         counts = graph.shard_counts(kept_bytes, self.recipe.pack.shard_bytes)
 
@@ -148,7 +163,7 @@ class _Build:
         lookup = graph.lookup_task(parts, settled, shards)
         self._run([lookup])
         outcome = (tokenizer, lookup, *energon)
-        header, summary = self._finish(parts, settled, shards, outcome, started)
+        header, summary = self._finish(parts, settled, shards, outcome, repetition, started)
         return Built(header, summary, self.runner.executed)
 
     # Before the steps
@@ -280,13 +295,20 @@ class _Build:
         settled: Sequence[Task],
         shards: Sequence[ShardTasks],
         outcome: Sequence[Task],
+        repetition: Task | None,
         started: float,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         records = self.runner.records
         self._write_lock()
         partitions = [
             PartitionRecords(
-                p.name, p.source, *(records[t.key] for t in (p.read, p.scan, p.language, settle))
+                p.name,
+                p.source,
+                records[p.read.key],
+                records[p.scan.key],
+                records[p.language.key],
+                records[settle.key],
+                None if p.images is None else records[p.images.key],
             )
             for p, settle in zip(parts, settled, strict=True)
         ]
@@ -299,6 +321,7 @@ class _Build:
             partitions,
             packed,
             *(records[task.key] for task in outcome),
+            repetition=None if repetition is None else records[repetition.key],
         )
         behind = [records.get(key) or self.journal.get(key) for key in sorted(self.wanted)]
         self._sweep()

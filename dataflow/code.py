@@ -15,7 +15,7 @@ import blake3
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that holds the rooms."""
 
-ROOMS = ("dataflow", "dedup", "kernels", "quality")
+ROOMS = ("dataflow", "dedup", "kernels", "quality", "vl_data")
 
 MACHINERY = (
     "dataflow.tasks",

@@ -32,11 +32,12 @@ def publish(
     tokenizer: Record,
     lookup: Record,
     *energon: Record,
+    repetition: Record | None = None,
 ) -> dict[str, Any]:
     """Write ``manifest.parquet`` and ``journal/run.json``; return what the latter holds."""
-    records = [r for p in partitions for r in (p.read, p.scan, p.language, p.settle)]
+    records = [r for p in partitions for r in p.records]
     records += [r for s in shards for r in (s.pack, s.tokenize)]
-    records += [tokenizer, lookup, *energon]
+    records += [tokenizer, lookup, *energon, *([repetition] if repetition else [])]
     lock = store.read("recipe.lock.yaml")
     digest = str(blake3.blake3(lock).hexdigest())
     rows = manifest_rows(records, [Output("recipe.lock.yaml", "recipe", len(lock), digest)])
@@ -54,6 +55,7 @@ def publish(
                 "scan": p.scan.key,
                 "language": p.language.key,
                 "settle": p.settle.key,
+                **({"images": p.images.key} if p.images else {}),
             }
             for p in partitions
         ],
@@ -63,6 +65,7 @@ def publish(
         "tokenizer": tokenizer.key,
         "lookup": lookup.key,
         "energon": [record.key for record in energon],
+        **({"repetition": repetition.key} if repetition else {}),
     }
     store.write(RUN_FILE, orjson.dumps(header))
     return header

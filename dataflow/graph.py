@@ -9,13 +9,23 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from dataflow.imagetasks import (
+    IMAGE_PRODUCERS,
+    REPETITION,
+    alike_task,
+    image_bases,
+    images_task,
+    named_producers,
+    repetition_task,
+    survivor_producers,
+)
 from dataflow.journal import Record
 from dataflow.recipe import Recipe
-from dataflow.shards import shard_name
+from dataflow.shards.sets import SETS
 from dataflow.sources.spec import Partition
 from dataflow.steps.split import NAMES
 from dataflow.tasks import Task
@@ -31,8 +41,10 @@ READ_PACKAGES = (
     "charset-normalizer",
     "fastwarc",
     "lxml",
+    "pillow",
     "pypdfium2",
     "resiliparse",
+    "selectolax",
     "trafilatura",
     "zstandard",
 )
@@ -52,7 +64,7 @@ def package_versions(names: tuple[str, ...]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PartitionTasks:
-    """The tasks of one partition up to its decisions."""
+    """The tasks of one partition up to its decisions; ``images`` where it may have any."""
 
     name: str
     source: str
@@ -60,13 +72,41 @@ class PartitionTasks:
     scan: Task
     language: Task
     decide: Task
+    images: Task | None = None
+
+    @property
+    def all(self) -> list[Task]:
+        """All of them."""
+        found = [self.read, self.scan, self.language, self.decide]
+        return found if self.images is None else [*found, self.images]
 
 
-def partition_tasks(recipe: Recipe, partition: Partition) -> PartitionTasks:
-    """``read`` to ``decide`` for one partition."""
+def partition_tasks(recipe: Recipe, partitions: Sequence[Partition]) -> list[PartitionTasks]:
+    """``read`` to ``decide`` for each partition.
+
+    Where rules name signals of images, those are measured before it is known whether there are any;
+    ``with_images`` adds them for the others.
+    """
+    reads = [_read(recipe, partition) for partition in partitions]
+    named = named_producers(recipe)
+    images = [
+        images_task(read) if named[part.source] & IMAGE_PRODUCERS else None
+        for part, read in zip(partitions, reads, strict=True)
+    ]
+    repetition: tuple[Task, ...] = ()
+    if any(REPETITION in producers for producers in named.values()):
+        repetition = (repetition_task(reads, alike_task(reads, DEDUP_MEMORY)),)
+    return [
+        _partition_tasks(
+            recipe, part, read, signals, repetition if REPETITION in named[part.source] else ()
+        )
+        for part, read, signals in zip(partitions, reads, images, strict=True)
+    ]
+
+
+def _read(recipe: Recipe, partition: Partition) -> Task:
     spec = recipe.spec(partition.source)
-    source = partition.source
-    read = Task(
+    return Task(
         "read",
         partition.name,
         {
@@ -78,6 +118,15 @@ def partition_tasks(recipe: Recipe, partition: Partition) -> PartitionTasks:
         local={"spec": spec.to_json(), "partition": partition.to_json()},
         work_bytes=partition.bytes,
     )
+
+
+def _partition_tasks(
+    recipe: Recipe,
+    partition: Partition,
+    read: Task,
+    images: Task | None,
+    repetition: tuple[Task, ...],
+) -> PartitionTasks:
     near = recipe.dedup.near
     minhash = {"ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": near.seed}
     documents = {"documents": (read,)}
@@ -101,11 +150,17 @@ def partition_tasks(recipe: Recipe, partition: Partition) -> PartitionTasks:
     decide = Task(
         "decide",
         partition.name,
-        {"rules": [rule.to_json() for rule in recipe.rules_of(source)]},
-        {"documents": (read,), "scan": (scan,), "language": (language,)},
+        {"rules": [rule.to_json() for rule in recipe.rules_of(partition.source)]},
+        {
+            "documents": (read,),
+            "scan": (scan,),
+            "language": (language,),
+            "images": () if images is None else (images,),
+            "repetition": repetition,
+        },
         work_bytes=partition.bytes,
     )
-    return PartitionTasks(partition.name, source, read, scan, language, decide)
+    return PartitionTasks(partition.name, partition.source, read, scan, language, decide, images)
 
 
 @dataclass(frozen=True)
@@ -122,8 +177,12 @@ def global_tasks(
     parts: Sequence[PartitionTasks],
     rows: Mapping[str, int],
     previous: Mapping[str, Any] | None,
+    pictured: Collection[str] = (),
 ) -> GlobalTasks:
-    """``order`` to ``split``. ``rows``: documents of each partition by name."""
+    """``order`` to ``split``.
+
+    ``rows``: documents of each partition by name; ``pictured``: names of those that have images.
+    """
     priority = {source.name: -source.priority for source in recipe.sources}
     documents = tuple(part.read for part in parts)
     scans = tuple(part.scan for part in parts)
@@ -141,6 +200,7 @@ def global_tasks(
             "decide": tuple(part.decide for part in parts),
             "scan": scans,
             "language": tuple(part.language for part in parts),
+            **_image_signals(recipe, parts),
         },
         local={"memory_bytes": ORDER_MEMORY},
     )
@@ -148,12 +208,14 @@ def global_tasks(
     inputs: dict[str, tuple[Task, ...]] = {"order": (order,)}
     memory = {"memory_bytes": DEDUP_MEMORY}
     if near_recipe.enabled:
+        alike = (alike_task(documents, DEDUP_MEMORY),) if pictured else ()
+        begins = image_bases([part.name for part in parts], rows, pictured)
         buckets = tuple(
             Task(
                 "buckets",
                 f"band-{band:04d}",
-                {"band": band},
-                {"order": (order,), "scan": scans},
+                {"band": band, "sequences": begins},
+                {"order": (order,), "scan": scans, "alike": alike},
                 local=memory,
             )
             for band in range(near_recipe.bands)
@@ -163,11 +225,21 @@ def global_tasks(
             Task(
                 "shingles",
                 part.name,
-                {"base": base, "rows": rows[part.name], "ngram": near_recipe.ngram},
-                {"documents": (part.read,), "order": (order,), "candidates": (candidates,)},
+                {
+                    "base": base,
+                    "rows": rows[part.name],
+                    "ngram": near_recipe.ngram,
+                    "sequences": begin,
+                },
+                {
+                    "documents": (part.read,),
+                    "order": (order,),
+                    "candidates": (candidates,),
+                    "alike": alike if begin is not None else (),
+                },
                 work_bytes=part.read.work_bytes,
             )
-            for part, base in zip(parts, bases(parts, rows), strict=True)
+            for part, base, begin in zip(parts, bases(parts, rows), begins, strict=True)
         )
         inputs |= {"buckets": buckets, "candidates": (candidates,), "shingles": shingles}
     near = Task(
@@ -178,6 +250,11 @@ def global_tasks(
         local=memory,
         work_bytes=work // 8,
     )
+    with_images = [
+        (part, base)
+        for part, base in zip(parts, bases(parts, rows), strict=True)
+        if part.name in pictured
+    ]
     split = Task(
         "split",
         "all",
@@ -185,8 +262,9 @@ def global_tasks(
             "held_out": recipe.split.held_out,
             "seed": recipe.split.seed,
             "previous": previous["logical_root"] if previous else None,
+            "pictured": [base for _, base in with_images],
         },
-        {"order": (order,), "near": (near,)},
+        {"order": (order,), "near": (near,), "pictured": tuple(p.read for p, _ in with_images)},
         local={"previous": dict(previous) if previous else None},
     )
     return GlobalTasks(order, near, split)
@@ -201,6 +279,40 @@ def bases(parts: Sequence[PartitionTasks], rows: Mapping[str, int]) -> list[int]
     return starts
 
 
+def _image_signals(recipe: Recipe, parts: Sequence[PartitionTasks]) -> dict[str, tuple[Task, ...]]:
+    """The signals of images that survivor terms name: then every partition has them."""
+    named = survivor_producers(recipe)
+    found: dict[str, tuple[Task, ...]] = {}
+    if named & IMAGE_PRODUCERS:
+        found["images"] = tuple(part.images for part in parts if part.images is not None)
+    if REPETITION in named:
+        found["repetition"] = (_repetition(parts),)
+    return found
+
+
+def with_images(parts: Sequence[PartitionTasks], pictured: Collection[str]) -> list[PartitionTasks]:
+    """``parts`` with signals of images for those that turned out to have any."""
+    return [
+        replace(part, images=images_task(part.read))
+        if part.images is None and part.name in pictured
+        else part
+        for part in parts
+    ]
+
+
+def repetition_of(
+    recipe: Recipe, parts: Sequence[PartitionTasks], pictured: Collection[str]
+) -> Task | None:
+    """``repetition`` over the whole run; None where there are no images and nobody names it."""
+    named = any(REPETITION in producers for producers in named_producers(recipe).values())
+    return _repetition(parts) if named or pictured else None
+
+
+def _repetition(parts: Sequence[PartitionTasks]) -> Task:
+    reads = [part.read for part in parts]
+    return repetition_task(reads, alike_task(reads, DEDUP_MEMORY))
+
+
 @dataclass(frozen=True)
 class ShardTasks:
     """The tasks of one shard."""
@@ -211,7 +323,7 @@ class ShardTasks:
 
 
 def shard_counts(kept_bytes: Sequence[int], shard_bytes: int) -> list[int]:
-    """Shards of each split: enough for ``shard_bytes`` of text each on average."""
+    """Shards of each set: enough for ``shard_bytes`` of text and images each on average."""
     return [-(-size // shard_bytes) for size in kept_bytes]
 
 
@@ -261,13 +373,14 @@ def _cleaner(step: Any) -> dict[str, Any]:
 def pack_tasks(
     recipe: Recipe, settled: tuple[Task, ...], shards: Sequence[int], kept_bytes: Sequence[int]
 ) -> list[Task]:
-    """``pack`` for each shard, train before held-out."""
+    """``pack`` for each shard, set after set."""
     return [
         Task(
             "pack",
-            shard_name(NAMES[code], number),
+            SETS[code].shard(number),
             {
-                "split": code,
+                "set": code,
+                "split": NAMES.index(SETS[code].split),
                 "shard": number,
                 "seed": recipe.pack.seed,
                 "sample_bytes": recipe.pack.sample_bytes,
@@ -301,3 +414,8 @@ def lookup_task(
 def rows_of(records: Sequence[Record]) -> dict[str, int]:
     """Documents of each partition, out of the ``read`` records."""
     return {record.name: record.stats["read"] for record in records}
+
+
+def pictured_of(records: Sequence[Record]) -> list[str]:
+    """The partitions that have images, out of the ``read`` records."""
+    return [record.name for record in records if record.stats["images"]]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import xxhash
 
 _DOC_DOMAIN = b"leyden.doc.1\0"
+_IMAGES_DOMAIN = b"leyden.content.images.1\0"
 
 
 def doc_id(source: str, uri: str, offset: int) -> bytes:
@@ -17,9 +20,15 @@ def doc_id(source: str, uri: str, offset: int) -> bytes:
     return xxhash.xxh3_128_digest(_DOC_DOMAIN + payload)
 
 
-def content_id(text: bytes) -> bytes:
-    """The id of a text: 16 bytes of XXH3-128 over its UTF-8 bytes, before any cleaning."""
-    return xxhash.xxh3_128_digest(text)
+def content_id(text: bytes, images: Sequence[bytes] = ()) -> bytes:
+    """The id of a content: 16 bytes of XXH3-128 over the UTF-8 bytes of its text, before any
+    cleaning; where it has images, over their digests (32 bytes each, in their order) too.
+    """
+    if not images:
+        return xxhash.xxh3_128_digest(text)
+    # The digests come first, behind their number: where the text begins is then never in doubt.
+    payload = b"".join((_IMAGES_DOMAIN, b"%d;" % len(images), *images, text))
+    return xxhash.xxh3_128_digest(payload)
 
 
 def uri_key(uri: str) -> bytes:

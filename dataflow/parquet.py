@@ -19,7 +19,7 @@ def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
 
     Short strings are dictionary-encoded. Numbers are not: their bytes are split into streams (all
     first bytes, all second bytes, …), which is faster to write and smaller than dictionaries of
-    values that hardly repeat.
+    values that hardly repeat. Columns of ``large_binary`` hold what is compressed already.
     """
     strings = [field.name for field in schema if pa.types.is_string(field.type)]
     numbers = [
@@ -27,11 +27,14 @@ def open_writer(sink: Any, schema: pa.Schema) -> pq.ParquetWriter:
         for field in schema
         if pa.types.is_floating(field.type) or pa.types.is_int32(field.type)
     ]
+    compressed = {f.name: "none" if pa.types.is_large_binary(f.type) else "zstd" for f in schema}
+    # One level for all columns, unless one of them has none.
+    same = "none" not in compressed.values()
     return pq.ParquetWriter(
         sink,
         schema,
-        compression="zstd",
-        compression_level=ZSTD_LEVEL,
+        compression="zstd" if same else compressed,
+        compression_level=ZSTD_LEVEL if same else None,
         use_dictionary=strings,
         use_byte_stream_split=numbers,
     )

@@ -40,3 +40,13 @@ first copy."""
 
 SPLITS = ColumnSet("splits", {"split": np.dtype(np.uint8)})
 """By rank: the code of its side."""
+
+IMAGES = ColumnSet(
+    "images", {"digest": np.dtype((np.uint8, 32)), "representative": np.dtype(np.uint32)}
+)
+"""The distinct images of all documents, by digest. ``representative``: the row of the image that
+stands for it and for all that look like it, its own where it stands for itself."""
+
+SEQUENCES = ColumnSet("sequences", {"sequence": np.dtype(np.uint64)})
+"""By row of the partitions that have images, one partition after the other: a hash of what its
+images show, in their order; 0 for a document without any."""

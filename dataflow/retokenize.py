@@ -84,6 +84,7 @@ def retokenize(store: Store, tokenizer: str | Path, *, workers: int = 0) -> dict
             records[0],
             run.lookup,
             *described,
+            repetition=run.repetition,
         )
         _forget(run, records)
         report_run(store)

@@ -9,7 +9,7 @@ where they lie. It guards against faults, not against forgers: use the file root
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import blake3
@@ -21,7 +21,10 @@ _MODULUS = 1 << 128
 
 
 def encode_value(value: Any) -> bytes:
-    """An unambiguous encoding of a cell: a type letter, a length where it varies, the bytes."""
+    """An unambiguous encoding of a cell: a type letter, a length where it varies, the bytes.
+
+    A struct is its values in the order of its fields.
+    """
     if value is None:
         return b"n"
     if isinstance(value, bool):
@@ -37,11 +40,20 @@ def encode_value(value: Any) -> bytes:
         return b"s%d:" % len(data) + data
     if isinstance(value, list):
         return b"l%d:" % len(value) + b"".join(encode_value(v) for v in value)
+    if isinstance(value, dict):
+        return b"r%d:" % len(value) + b"".join(encode_value(v) for v in value.values())
     raise TypeError(f"no canonical encoding for {type(value).__name__}")
 
 
-def rows_root(table: pa.Table) -> int:
-    """The sum of the row hashes of ``table`` (timestamps count as integers)."""
+def rows_root(table: pa.Table, later: Sequence[str] = ()) -> int:
+    """The sum of the row hashes of ``table`` (timestamps count as integers).
+
+    ``later`` names columns of lists, the last ones of the table: a row in which all of them are
+    empty hashes as if it did not have them. So a table gains a column without a new root.
+    """
+    bare = len(table.column_names) - len(later)
+    if later and not any(_any_element(table[name]) for name in later):
+        table = table.drop_columns(list(later))
     columns = []
     for column in table.columns:
         if pa.types.is_timestamp(column.type):
@@ -50,8 +62,14 @@ def rows_root(table: pa.Table) -> int:
     total = 0
     digest = xxhash.xxh3_128_intdigest
     for row in zip(*columns, strict=True):
+        if later and not any(row[bare:]):
+            row = row[:bare]
         total += digest(b"".join([encode_value(v) for v in row]))
     return total % _MODULUS
+
+
+def _any_element(column: pa.ChunkedArray) -> bool:
+    return any(len(chunk.flatten()) for chunk in column.chunks)
 
 
 def add_roots(roots: Iterable[int]) -> int:

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 
 from dataflow.journal import Journal, Record
 from dataflow.parquet import read_table, row_groups
+from dataflow.steps.signals import signals_role
 from dataflow.store import Store
+from dataflow.tables import TABLES, upgrade
 
 RUN_FILE = "journal/run.json"
 FORMAT = 1
@@ -24,7 +26,10 @@ class RunError(Exception):
 
 @dataclass(frozen=True)
 class PartitionRecords:
-    """The records of one partition: its name, source, and one record a step."""
+    """The records of one partition: its name, source, and one record a step.
+
+    ``images`` is there where the partition has any, or a rule names their signals.
+    """
 
     name: str
     source: str
@@ -32,6 +37,13 @@ class PartitionRecords:
     scan: Record
     language: Record
     settle: Record
+    images: Record | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        """All of them."""
+        found = [self.read, self.scan, self.language, self.settle]
+        return found if self.images is None else [*found, self.images]
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,8 @@ class Run:
     tokenizer: Record
     lookup: Record
     energon: list[Record]
+    repetition: Record | None = None
+    """Where the run has images, or a rule names the signals."""
 
     @classmethod
     def load(cls, store: Store) -> Run:
@@ -99,7 +113,11 @@ class Run:
             PartitionRecords(
                 p["name"],
                 p["source"],
-                *(record(p[step]) for step in ("read", "scan", "language", "settle")),
+                record(p["read"]),
+                record(p["scan"]),
+                record(p["language"]),
+                record(p["settle"]),
+                record(p["images"]) if "images" in p else None,
             )
             for p in header["partitions"]
         ]
@@ -109,17 +127,30 @@ class Run:
         ]
         tokenizer, lookup = record(header["tokenizer"]), record(header["lookup"])
         energon = [record(key) for key in header["energon"]]
-        return cls(store, header, partitions, shards, tokenizer, lookup, energon)
+        repetition = record(header["repetition"]) if "repetition" in header else None
+        return cls(store, header, partitions, shards, tokenizer, lookup, energon, repetition)
+
+    def signals(self, partition: PartitionRecords) -> list[tuple[Record, str]]:
+        """Record and role of each file of signals that is row-aligned with a partition."""
+        found = [(partition.scan, "signals"), (partition.language, "signals")]
+        if partition.images is not None:
+            found.append((partition.images, "signals"))
+        role = signals_role(partition.name)
+        if self.repetition is not None and role in self.repetition.outputs:
+            found.append((self.repetition, role))
+        return found
 
     def table(self, record: Record, role: str, columns: list[str] | None = None) -> pa.Table:
-        """One table file, whole."""
-        return read_table(self.store, record.outputs[role].path, columns)
+        """One table file: the named columns, or all those of its table's present version."""
+        table = read_table(self.store, record.outputs[role].path, columns)
+        return _present(table, role) if columns is None else table
 
     def groups(
         self, record: Record, role: str, columns: list[str] | None = None
     ) -> Iterator[pa.Table]:
-        """One table file, row group by row group."""
-        yield from row_groups(self.store, record.outputs[role].path, columns)
+        """One table file as ``table`` gives it, row group by row group."""
+        for table in row_groups(self.store, record.outputs[role].path, columns):
+            yield _present(table, role) if columns is None else table
 
     def row(self, record: Record, role: str, row: int) -> dict[str, Any]:
         """One row of a table file as a mapping, reading one row group."""
@@ -128,8 +159,14 @@ class Run:
             for group in range(file.num_row_groups):
                 rows = file.metadata.row_group(group).num_rows
                 if row < rows:
-                    table = file.read_row_group(group, use_threads=False)
+                    table = _present(file.read_row_group(group, use_threads=False), role)
                     values: dict[str, Any] = table.slice(row, 1).to_pylist()[0]
                     return values
                 row -= rows
         raise RunError(f"{record.outputs[role].path}: has no row {row}")
+
+
+def _present(table: pa.Table, role: str) -> pa.Table:
+    """``table`` with the columns of its table's present version."""
+    declared = TABLES.get(role)
+    return table if declared is None else upgrade(table, declared)

@@ -6,9 +6,14 @@ both, so that a file of another table or of a newer format is an error and never
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
+
+from dataflow.lists import empty_lists
+from vl_data.images import IMAGE
 
 ID = pa.binary(16)
 """Ids are 128 bits: the hash of an occurrence (``doc_id``) or of a text (``content_id``)."""
@@ -20,11 +25,16 @@ class TableError(Exception):
 
 @dataclass(frozen=True)
 class Table:
-    """A declared table: its name, format version and columns."""
+    """A declared table: its name, format version and columns.
+
+    ``added`` says which columns an earlier version lacks, and since which version they are there.
+    They are lists: a row of a file without them has empty ones.
+    """
 
     name: str
     version: int
     schema: pa.Schema
+    added: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def tagged(self) -> pa.Schema:
@@ -32,6 +42,10 @@ class Table:
         return self.schema.with_metadata(
             {"leyden.table": self.name, "leyden.version": str(self.version)}
         )
+
+    def columns(self, version: int) -> pa.Schema:
+        """The columns that files of a version have."""
+        return pa.schema([f for f in self.schema if self.added.get(f.name, 1) <= version])
 
 
 def _schema(**columns: pa.DataType | tuple[pa.DataType, bool]) -> pa.Schema:
@@ -44,9 +58,13 @@ def _schema(**columns: pa.DataType | tuple[pa.DataType, bool]) -> pa.Schema:
     return pa.schema(fields)
 
 
+def _list(kind: pa.DataType) -> pa.DataType:
+    return pa.list_(pa.field("element", kind, nullable=False))
+
+
 DOCUMENTS = Table(
     "documents",
-    1,
+    2,
     _schema(
         doc_id=ID,
         content_id=ID,
@@ -62,9 +80,20 @@ DOCUMENTS = Table(
         encoding=(pa.string(), True),
         metadata=(pa.string(), True),
         text=pa.large_string(),
+        images=_list(IMAGE),
+        loss=_list(pa.int64()),
     ),
+    added={"images": 2, "loss": 2},
 )
-"""One row per record read, in the order of its partition."""
+"""One row per record read, in the order of its partition.
+
+In a document with images ``text`` holds one U+FFFC for each of them, in their order, and no other;
+in one without, U+FFFC is a character like any other. ``loss`` is flat: start, end, start, end, …
+in bytes of ``text``, ascending, of the parts that a model is to learn to say; empty: all of it.
+"""
+
+IMAGES = Table("images", 1, _schema(digest=pa.binary(32), data=pa.large_binary()))
+"""The original bytes of a partition's images, each once, by the BLAKE3 of them."""
 
 DISPOSITIONS = Table(
     "dispositions",
@@ -117,9 +146,24 @@ UNREADABLE = Table(
 )
 """Records that were seen and could not be read."""
 
+TILINGS = ("released28", "released36", "fixed336", "tiny56")
+"""The tilings of `vl_data.tiling` whose token counts the index keeps."""
+
+PLACED_IMAGE = pa.struct(
+    [
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        *(pa.field(f"tokens_{tiling}", pa.int32(), nullable=False) for tiling in TILINGS),
+    ]
+)
+"""An image in a content shard: its size as shown in pixels, where its original bytes lie (absolute
+in the tar), and how many features it has for a model, by tiling."""
+
 INDEX = Table(
     "index",
-    1,
+    2,
     _schema(
         doc_id=ID,
         content_id=ID,
@@ -136,9 +180,14 @@ INDEX = Table(
         domain=(pa.string(), True),
         split=pa.string(),
         cluster=(ID, True),
+        images=_list(PLACED_IMAGE),
     ),
+    added={"images": 2},
 )
-"""One row per kept document, in shard order. Offsets are absolute in the shard's tar files."""
+"""One row per kept document, in shard order. Offsets are absolute in the shard's tar files.
+
+``tokens`` counts one for each image; ``images`` says how many features would stand there.
+"""
 
 MANIFEST = Table(
     "manifest",
@@ -158,7 +207,7 @@ MANIFEST = Table(
 ``name`` is the logical name (without the step key that file names end in).
 """
 
-TABLES = {t.name: t for t in (DOCUMENTS, DISPOSITIONS, SPANS, UNREADABLE, INDEX, MANIFEST)}
+TABLES = {t.name: t for t in (DOCUMENTS, IMAGES, DISPOSITIONS, SPANS, UNREADABLE, INDEX, MANIFEST)}
 
 
 def check_table(schema: pa.Schema, expected: Table, where: str) -> None:
@@ -171,21 +220,33 @@ def check_table(schema: pa.Schema, expected: Table, where: str) -> None:
     """
     metadata: dict[bytes, bytes] = schema.metadata or {}
     name = metadata.get(b"leyden.table", b"").decode()
-    version = metadata.get(b"leyden.version", b"0").decode()
+    found = metadata.get(b"leyden.version", b"0").decode()
     if name != expected.name:
         raise TableError(f"{where}: found table {name!r}, expected {expected.name!r}")
-    if version != str(expected.version):
+    readable = range(1, expected.version + 1)
+    if found not in map(str, readable):
+        versions = " or ".join(map(str, readable))
         raise TableError(
-            f"{where}: found {name} version {version}, expected {expected.version}; "
+            f"{where}: found {name} version {found}, expected {versions}; "
             "rebuild the run with this version of Leyden"
         )
-    if not schema.remove_metadata().equals(expected.schema):
-        missing = sorted(set(expected.schema.names) - set(schema.names))
-        extra = sorted(set(schema.names) - set(expected.schema.names))
+    columns = expected.columns(int(found))
+    if not schema.remove_metadata().equals(columns):
+        missing = sorted(set(columns.names) - set(schema.names))
+        extra = sorted(set(schema.names) - set(columns.names))
         raise TableError(
             f"{where}: the columns of {name!r} differ from its declaration "
             f"(missing {missing}, unexpected {extra})"
         )
+
+
+def upgrade(table: pa.Table, declared: Table) -> pa.Table:
+    """``table``, of any readable version and whole, with the columns of the present one."""
+    for name in declared.added:
+        if name not in table.column_names:
+            field = declared.schema.field(name)
+            table = table.append_column(field, empty_lists(table.num_rows, field.type))
+    return table.select(declared.schema.names)
 
 
 def conform(table: pa.Table, declared: Table) -> pa.Table:

@@ -142,9 +142,12 @@ class StepContext:
             Path(self.job.scratch) / f"{self.job.step}-{self.job.key}", ignore_errors=True
         )
 
-    def path(self, folder: str, suffix: str) -> str:
-        """The content-addressed path of an output: ``folder/NAME-KEY.suffix``."""
-        return f"{folder}/{self.name}-{self.job.key[:16]}.{suffix}"
+    def path(self, folder: str, suffix: str, name: str | None = None) -> str:
+        """The content-addressed path of an output: ``folder/NAME-KEY.suffix``.
+
+        The name is the task's, unless it writes for several others.
+        """
+        return f"{folder}/{name or self.name}-{self.job.key[:16]}.{suffix}"
 
     @contextlib.contextmanager
     def create(
@@ -201,9 +204,10 @@ class StepContext:
         *,
         kind: str,
         temporary: bool = False,
+        name: str | None = None,
     ) -> Iterator[TableSink]:
         """Open a Parquet output for row groups of a declared table (or of a plain schema)."""
-        path = self.path(folder, "parquet")
+        path = self.path(folder, "parquet", name)
         tagged = schema.tagged if isinstance(schema, Table) else schema
         with (
             self.store.create(path) as sink,
@@ -249,6 +253,9 @@ STEP_MODULES = {
     "read": "dataflow.steps.read",
     "scan": "dataflow.steps.scan",
     "language": "dataflow.steps.language",
+    "images": "dataflow.steps.images",
+    "alike": "dataflow.steps.alike",
+    "repetition": "dataflow.steps.repetition",
     "decide": "dataflow.steps.decide",
     "order": "dataflow.steps.order",
     "buckets": "dataflow.steps.buckets",

@@ -22,16 +22,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dataflow.ids import content_id
 from dataflow.journal import Output
+from dataflow.lists import empty_lists, flat_list
 from dataflow.roots import add_roots, rows_root
 from dataflow.run import PartitionRecords, Run
-from dataflow.shardroots import content_rows, token_rows
+from dataflow.shardroots import content_rows, table_root, token_rows
 from dataflow.steps.columns import text_lengths
 from dataflow.steps.read import documents_root
 from dataflow.summary import file_root, logical_root
 from dataflow.tables import (
     DISPOSITIONS,
     DOCUMENTS,
+    IMAGES,
     INDEX,
     MANIFEST,
     SPANS,
@@ -40,6 +43,8 @@ from dataflow.tables import (
     TableError,
     check_table,
 )
+from dataflow.tilings import with_token_counts
+from vl_data.images import MARK
 
 READ_BYTES = 4 << 20
 
@@ -162,8 +167,9 @@ def _check_files(run: Run, found: Verification) -> None:
 
 def _outputs(run: Run) -> list[Output]:
     records = [run.tokenizer, run.lookup, *run.energon]
+    records += [run.repetition] if run.repetition is not None else []
     for p in run.partitions:
-        records += [p.read, p.scan, p.language, p.settle]
+        records += p.records
     for s in run.shards:
         records += [s.pack, s.tokenize]
     return [o for record in records for o in record.outputs.values() if not o.temporary]
@@ -199,11 +205,12 @@ def _check_partition(
     counts.records["unreadable"] += unreadable.num_rows
     ids: list[pa.ChunkedArray] = []
     lengths: list[np.ndarray] = []
+    digests = _stored_images(run, partition, found)
     for group in run.groups(read, "documents"):
         roots["documents"].append(documents_root(group))
         ids.append(group["doc_id"])
         lengths.append(text_lengths(group["text"]))
-        _check_content(group, partition, found)
+        _check_content(group, partition, digests, found)
         counts.records["read"] += group.num_rows
         counts.documents["read"] += group.num_rows
         counts.bytes["read"] += int(lengths[-1].sum())
@@ -216,8 +223,8 @@ def _check_partition(
     length = np.concatenate(lengths) if lengths else np.zeros(0, np.int64)
     if not np.array_equal(length, ledger["text_bytes"].to_numpy()):
         found.problems.append(f"{partition.name}: the ledger's text_bytes are not the texts'")
-    for record in (partition.scan, partition.language):
-        output = record.outputs["signals"]
+    for record, role in run.signals(partition):
+        output = record.outputs[role]
         if output.rows != ledger.num_rows:
             found.problems.append(
                 f"{output.path}: found {output.rows} rows, expected {ledger.num_rows}"
@@ -240,14 +247,49 @@ def _check_partition(
             )
 
 
-def _check_content(group: pa.Table, partition: PartitionRecords, found: Verification) -> None:
-    from dataflow.ids import content_id
+def _stored_images(run: Run, partition: PartitionRecords, found: Verification) -> set[bytes]:
+    """The digests of a partition's images, each checked against the bytes."""
+    stored: set[bytes] = set()
+    if "images" not in partition.read.outputs:
+        return stored
+    output = partition.read.outputs["images"]
+    _check_schema(run, output, IMAGES, found)
+    for group in run.groups(partition.read, "images"):
+        for digest, data in zip(group["digest"].to_pylist(), group["data"], strict=True):
+            if blake3.blake3(memoryview(data.as_buffer())).digest() != digest:
+                found.problems.append(
+                    f"{output.path}: an image does not hash to its digest {digest.hex()[:16]}…"
+                )
+            if digest in stored:
+                found.problems.append(f"{output.path}: holds image {digest.hex()[:16]}… twice")
+            stored.add(digest)
+    return stored
 
+
+def _check_content(
+    group: pa.Table, partition: PartitionRecords, stored: set[bytes], found: Verification
+) -> None:
+    """Ids are those of text and images; each mark has an image, and each image its bytes."""
     texts = group["text"].cast(pa.large_binary())
-    for claimed, text in zip(group["content_id"].to_pylist(), texts, strict=True):
-        if content_id(text.as_buffer()) != claimed:
+    images, offsets = flat_list(group["images"])
+    digests = images.field("digest").to_pylist() if len(images) else []
+    missing = set(digests) - stored
+    if missing:
+        found.problems.append(
+            f"{partition.name}: {len(missing)} images of its documents are not stored, "
+            f"{min(missing).hex()[:16]}… among them"
+        )
+    for row, (claimed, text) in enumerate(zip(group["content_id"].to_pylist(), texts, strict=True)):
+        held = digests[offsets[row] : offsets[row + 1]]
+        data = text.as_buffer()
+        if content_id(data, held) != claimed:
             found.problems.append(
                 f"{partition.name}: a text does not hash to its content_id {claimed.hex()}"
+            )
+            return
+        if held and data.to_pybytes().count(MARK.encode()) != len(held):
+            found.problems.append(
+                f"{partition.name}: a text with {len(held)} images has another number of marks"
             )
             return
 
@@ -262,7 +304,7 @@ def _check_shards(
         _check_schema(run, output, INDEX, found)
         index = run.table(shard.tokenize, "index")
         for role, rows, record, columns in (
-            ("content", content_rows, shard.pack, ("doc_id", "text_bytes")),
+            ("content", content_rows, shard.pack, ("doc_id", "text_bytes", "images")),
             ("tokens", token_rows, shard.tokenize, ("tokens",)),
         ):
             with run.store.stream(record.outputs["shard"].path) as stream:
@@ -285,13 +327,24 @@ def _shard_rows(
     differ: set[str] = set()
     seen = 0
     for table in tables:
-        roots.append(rows_root(table))
+        roots.append(table_root(table))
         part = index.slice(seen, table.num_rows)
         seen += table.num_rows
+        if "images" in columns:
+            table = _with_index_images(table)
         differ |= {c for c in columns if part[c].to_pylist() != table[c].to_pylist()}
     if seen != index.num_rows:
         differ |= set(columns)
     return add_roots(roots), [column for column in columns if column in differ]
+
+
+def _with_index_images(table: pa.Table) -> pa.Table:
+    """Rows of a content shard with ``images`` as the index is to have them."""
+    if "placed" not in table.column_names:
+        empty = empty_lists(table.num_rows, INDEX.schema.field("images").type)
+        return table.append_column("images", empty)
+    images = with_token_counts(table["placed"])
+    return table.drop_columns(["images"]).append_column("images", images)
 
 
 def _check_laws(source: str, counts: _Counts, found: Verification) -> None:

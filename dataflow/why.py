@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import re
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow.compute as pc
 
 from dataflow.ids import uri_key
 from dataflow.run import Run
-from dataflow.steps.lookup import ABSENT, ENTRY, URI_ENTRY
+from dataflow.sideindex import find_entries
+from dataflow.steps.lookup import ABSENT
 
 SNIPPET_CHARS = 400
 MAX_STORIES = 20
@@ -20,31 +19,6 @@ MAX_STORIES = 20
 
 class NotFound(Exception):
     """No document of the run has that id or uri."""
-
-
-def _find(run: Run, role: str, dtype: np.dtype[Any], key: bytes) -> np.ndarray:
-    """All entries with ``key`` in a sorted fixed-width file.
-
-    Keys are hashes, so an entry's place is known to about the square root of the count: one range
-    read nearly always holds it. Where it does not, the window doubles until it does.
-    """
-    output = run.lookup.outputs[role]
-    count = output.bytes // dtype.itemsize
-    expected = count * int.from_bytes(key, "big") >> 128
-    margin = 64 + 3 * math.isqrt(count)
-    halves = np.frombuffer(key, ">u8")
-    with run.store.open(output.path) as stream:
-        while True:
-            low, high = max(0, expected - margin), min(count, expected + margin)
-            stream.seek(low * dtype.itemsize)
-            entries = np.frombuffer(stream.read((high - low) * dtype.itemsize), dtype)
-            keys = entries["key"]
-            begins_before = low == 0 or tuple(keys[0]) < tuple(halves)
-            ends_after = high == count or tuple(keys[-1]) > tuple(halves)
-            if begins_before and ends_after:
-                found: np.ndarray = entries[(keys == halves).all(axis=1)]
-                return found
-            margin *= 2
 
 
 def find_documents(run: Run, name: str) -> list[bytes]:
@@ -57,9 +31,9 @@ def find_documents(run: Run, name: str) -> list[bytes]:
     """
     if re.fullmatch(r"[0-9a-fA-F]{32}", name):
         key = bytes.fromhex(name)
-        if len(_find(run, "documents", ENTRY, key)):
+        if len(find_entries(run, "documents", [key])[0]):
             return [key]
-    found = _find(run, "uris", URI_ENTRY, uri_key(name))
+    (found,) = find_entries(run, "uris", [uri_key(name)])
     ids = sorted({entry["doc"].tobytes() for entry in found})
     if not ids:
         raise NotFound(
@@ -71,15 +45,14 @@ def find_documents(run: Run, name: str) -> list[bytes]:
 
 def story(run: Run, doc_id: bytes) -> dict[str, Any]:
     """Everything the run knows of one document, as JSON values."""
-    entry = _find(run, "documents", ENTRY, doc_id)[0]
+    entry = find_entries(run, "documents", [doc_id])[0][0]
     partition = run.partitions[int(entry["partition"])]
     row = int(entry["row"])
     document = run.row(partition.read, "documents", row)
     disposition = run.row(partition.settle, "dispositions", row)
-    signals = {
-        **run.row(partition.scan, "signals", row),
-        **run.row(partition.language, "signals", row),
-    }
+    signals: dict[str, Any] = {}
+    for record, role in run.signals(partition):
+        signals |= run.row(record, role, row)
     told: dict[str, Any] = {
         "doc_id": doc_id.hex(),
         "partition": partition.name,
@@ -103,7 +76,7 @@ def story(run: Run, doc_id: bytes) -> dict[str, Any]:
             "tokens": shard.tokenize.outputs["shard"].path,
         }
     if disposition["survivor"] is not None:
-        other = _find(run, "documents", ENTRY, disposition["survivor"])[0]
+        other = find_entries(run, "documents", [disposition["survivor"]])[0][0]
         survivor = run.partitions[int(other["partition"])]
         values = run.row(survivor.read, "documents", int(other["row"]))
         told["survivor"] = {
@@ -127,6 +100,17 @@ def _plain(value: Any) -> Any:
     return value
 
 
+def _image(image: dict[str, Any]) -> str:
+    told = (
+        f"{image['ref']}, {image['format']}, {image['width']} × {image['height']} pixels, "
+        f"{image['bytes']:,} bytes, {image['digest'][:16]}…"
+    )
+    for name in ("alt", "caption"):
+        if image[name]:
+            told += f", {name}: {image[name][:80]!r}"
+    return told
+
+
 def _language(signals: dict[str, Any]) -> str:
     label, score = signals["lang.label"], signals["lang.score"]
     return "not identified" if label is None else f"{label} ({score:.4f})"
@@ -148,6 +132,8 @@ def tell(told: dict[str, Any]) -> str:
         lines.append(f"  rights      {', '.join(document['rights'])}")
     if document["captured_at"]:
         lines.append(f"  captured    {document['captured_at']}")
+    for number, image in enumerate(document["images"]):
+        lines.append(f"  image {number:<6}{_image(image)}")
     if document["metadata"]:
         address = orjson.loads(document["metadata"]).get("url")
         if address:

@@ -32,8 +32,8 @@ def windows_in_order(
     ----------
     tables : of one schema, each with a column ``doc_id`` of binary(16)
     seed : of the order (``shard_order``)
-    expected_bytes : of all text, about. It says how many windows there are, and changes no row and
-        not their order.
+    expected_bytes : of all text and images, about. It says how many windows there are, and changes
+        no row and not their order.
     scratch : a folder for temporary files, which are gone when the last window was taken
     """
     count = min(max(1, -(-expected_bytes // WINDOW_BYTES)), MOST_WINDOWS)

@@ -9,20 +9,22 @@ import pyarrow as pa
 
 from dataflow.recipe.expressions import ExpressionError, parse_term
 from dataflow.recipe.models import RuleEntry, Tests
+from dataflow.recipe.presets import PRESETS
 from dataflow.recipe.problems import nearest, one_of, shown
 from dataflow.recipe.source_models import CleanStep, Source
 from dataflow.recipe.yaml_tree import Path, Tree
+from dataflow.signals import SIGNALS
 from dataflow.sources.formats import FORMATS
-from quality.dialects import PRESETS
 from quality.language import CODES
 from quality.rules import Condition, Rule, RuleError
-from quality.signals import SIGNALS
 
 COLUMNS: dict[str, pa.DataType] = {
     **{name: signal.type for name, signal in SIGNALS.items()},
     "offset": pa.int64(),
 }
 """What rules, conditions and survivor expressions may name, with its type."""
+
+_LANGUAGES = ("lang.label", "caption.lang")
 
 _STORAGE = ("endpoint_url", "region", "anonymous")
 _NEEDS = {"files": "paths", "distributions": "distributions"}
@@ -266,7 +268,7 @@ def _check_rule(tree: Tree, at: Path, rule: Rule, language: bool) -> None:
             if isinstance(value, str) != is_text:
                 expected = "text" if is_text else "a number"
                 tree.problem(path, shown(value), f"{expected}, as {rule.signal} is")
-            elif rule.signal == "lang.label" and value not in CODES:
+            elif rule.signal in _LANGUAGES and value not in CODES:
                 near = nearest(str(value), CODES)
                 tree.problem(path, f"unknown language {value!r}", "a code of lid.176", near)
     if rule.in_ is not None and not rule.in_:

@@ -176,6 +176,7 @@ def _inherit(data: dict[str, Any], rules: dict[str, list[dict[str, Any]]]) -> di
         source = {**source}
         if source.get("clean") is None:
             source["clean"] = clean
+        source["seed"] = source.get("seed", seed)
         if source.get("sample") is not None:
             source["sample"] = {"seed": seed, **source["sample"]}
         sources.append(source)

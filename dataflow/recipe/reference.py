@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from dataflow.recipe import models, source_models
+from dataflow.recipe.presets import DIALECTS
 from dataflow.recipe.sizes import format_size, parse_size
 from dataflow.recipe.yaml_tree import dump
-from quality.dialects import DIALECTS
 
 BEGIN = (
     "<!-- Below: made by `python -m dataflow.recipe.reference docs/recipes.md`. Do not edit. -->"
@@ -27,6 +27,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`sources[].sample`", source_models.SampleModel),
     ("`sources[].extract`", source_models.Extract),
     ("`sources[].limits`", source_models.LimitsModel),
+    ("`sources[].images`", source_models.ImagesModel),
     ("`rules.GROUP[]`", models.RuleEntry),
     ("`clean[]` and `sources[].clean[]`", source_models.CleanStep),
     ("`language`", models.Language),

@@ -38,7 +38,7 @@ def note_schema_problems(tree: Tree, error: ValidationError) -> None:
     """Add a problem to ``tree`` for each thing that ``error`` lists."""
     seen: set[Path] = set()
     for item in error.errors(include_url=False):
-        path, rest = _known(tree, item["loc"])
+        path, rest = known_part(tree, item["loc"])
         kind = item["type"]
         if kind == "missing":
             key = str(item["loc"][-1])
@@ -67,7 +67,7 @@ def note_schema_problems(tree: Tree, error: ValidationError) -> None:
             tree.problem(path, shown(item["input"]), expected, near)
 
 
-def _known(tree: Tree, location: tuple[str | int, ...]) -> tuple[Path, Path]:
+def known_part(tree: Tree, location: tuple[str | int, ...]) -> tuple[Path, Path]:
     """Split pydantic's location into the part that stands in the file and the rest."""
     for end in range(len(location), 0, -1):
         if location[:end] in tree.values:
@@ -75,24 +75,24 @@ def _known(tree: Tree, location: tuple[str | int, ...]) -> tuple[Path, Path]:
     return (), location
 
 
-def valid_keys(path: Path) -> list[str]:
-    """The keys a mapping at ``path`` may have; empty where any key may stand."""
-    model = model_at(path)
+def valid_keys(path: Path, root: type[BaseModel] = Recipe) -> list[str]:
+    """The keys a mapping at ``path`` of a ``root`` may have; empty where any key may stand."""
+    model = model_at(path, root)
     if model is None:
         return []
     return [field.alias or name for name, field in model.model_fields.items() if name != "lock"]
 
 
-def model_at(path: Path) -> type[BaseModel] | None:
-    """The model that describes the mapping at ``path``, or None."""
-    kind: Any = Recipe
+def model_at(path: Path, root: type[BaseModel] = Recipe) -> type[BaseModel] | None:
+    """The model that describes the mapping at ``path`` of a ``root``, or None."""
+    kind: Any = root
     for key in path:
         kind = _bare(kind)
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             by_key = {f.alias or n: f.annotation for n, f in kind.model_fields.items()}
             kind = by_key.get(str(key))
-        elif get_origin(kind) is list and isinstance(key, int):
-            (kind,) = get_args(kind)
+        elif get_origin(kind) in (list, tuple) and isinstance(key, int):
+            kind = get_args(kind)[0]  # a tuple here is of one kind: tuple[X, ...]
         elif get_origin(kind) is dict:
             kind = get_args(kind)[1]
         else:

@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from dataflow.recipe.sizes import Size
 from dataflow.sources import Fields, Limits, Sample, SourceSpec
+from vl_data.limits import Limits as ImageLimits
 
 
 class Model(BaseModel):
@@ -54,6 +55,23 @@ class FieldMap(Model):
         default=None, description="ISO 8601 text, a timestamp, or seconds since the epoch."
     )
     metadata: list[Text] = Field(default=[], description="Further columns to keep in the metadata.")
+    image: Text | None = Field(
+        default=None,
+        description="`image-text` and `llava`: bytes, a struct of bytes and path, or a path "
+        "relative to the file. Default: `image`, `jpg`, `png`, `webp` or the like.",
+    )
+    caption: Text | None = Field(
+        default=None,
+        description="`image-text`: the caption. Default: `caption`, else the text.",
+    )
+    refined: Text | None = Field(
+        default=None,
+        description="`image-text`: a caption written anew. Where a row has both, even odds decide "
+        "which is the document's text. Default: `refined`.",
+    )
+    alt: Text | None = Field(
+        default=None, description="`image-text`: the alternative text. Default: `alt`."
+    )
 
 
 class SampleModel(Model):
@@ -83,17 +101,54 @@ class LimitsModel(Model):
         default=Limits.max_html_depth,
         description="Elements of one HTML page that are open at once.",
     )
+    max_html_images: Annotated[int, Field(gt=0)] = Field(
+        default=Limits.max_html_images,
+        description="Images of one HTML page that is read with its images.",
+    )
     max_pdf_pages: Annotated[int, Field(gt=0)] = Field(
         default=Limits.max_pdf_pages, description="Pages of one PDF."
+    )
+
+
+_IMAGES = ImageLimits()
+
+
+class ImagesModel(Model):
+    """What an image may be; one that is not is left out with a row that says why."""
+
+    min_side: Annotated[int, Field(gt=0)] = Field(
+        default=_IMAGES.min_side, description="Pixels of the shorter side."
+    )
+    max_side: Annotated[int, Field(gt=0)] = Field(
+        default=_IMAGES.max_side, description="Pixels of the longer side."
+    )
+    max_aspect: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        default=_IMAGES.max_aspect, description="Longer side by shorter side."
+    )
+    max_bytes: Size = Field(default=_IMAGES.max_bytes, description="The file.")
+    max_pixels: Annotated[int, Field(gt=0)] = Field(
+        default=_IMAGES.max_pixels, description="Pixels of one frame."
+    )
+    max_frames: Annotated[int, Field(gt=0)] = Field(
+        default=_IMAGES.max_frames,
+        description="Frames of an animation or pages, of which only the first is used.",
+    )
+    max_scans: Annotated[int, Field(gt=0)] = Field(
+        default=_IMAGES.max_scans, description="Passes of a progressive JPEG."
     )
 
 
 class Extract(Model):
     """How text is taken out of formats that are more than text."""
 
-    html: Literal["resiliparse", "trafilatura"] = Field(
+    html: Literal["resiliparse", "trafilatura", "interleaved"] = Field(
         default="resiliparse",
-        description="Main content of HTML by `resiliparse` (fast) or `trafilatura` (stricter).",
+        description="Main content of HTML by `resiliparse` (fast) or `trafilatura` (stricter); "
+        "`interleaved`: by `resiliparse`, with the images that lie beside the page, in the same "
+        "archive or in the page itself.",
+    )
+    pdf_dpi: Annotated[int, Field(ge=18, le=1200)] = Field(
+        default=144, description="`pdf-pages`: pixels an inch of a page's image."
     )
 
 
@@ -139,21 +194,30 @@ class Source(Model):
         description="Local `paths` that match nothing are left out, which is else an error.",
     )
     format: Text = Field(
-        default="auto", description="How to read the files; `auto`: by suffix, then content."
+        default="auto",
+        description="How to read the files; `auto`: by suffix, then content. `image-text`, `llava` "
+        "and `pdf-pages` are never chosen by themselves.",
     )
     include: Texts = Field(
         default=[], description="Globs over uris; only these are read. `**` crosses folders."
     )
     exclude: Texts = Field(default=[], description="Globs over uris; these are not read.")
     fields: FieldMap = Field(
-        default=FieldMap(), description="Columns of JSONL, Parquet and Arrow rows."
+        default=FieldMap(), description="Columns of JSONL, Parquet, Arrow and CSV rows."
     )
     sample: SampleModel | None = Field(default=None, description="Read a part of the files only.")
     license: Text = Field(
         default="unknown", description="SPDX id for records that carry none of their own."
     )
-    extract: Extract = Field(default=Extract(), description="How text is taken out of HTML.")
+    extract: Extract = Field(default=Extract(), description="How HTML and PDF are read.")
     limits: LimitsModel = Field(default=LimitsModel(), description="Work budgets of one record.")
+    images: ImagesModel = Field(
+        default=ImagesModel(), description="What an image of a record may be."
+    )
+    seed: Seed = Field(
+        default=0,
+        description="Of the choice between raw and refined captions. Default: the recipe's seed.",
+    )
     storage: dict[str, str | bool] = Field(
         default={},
         description="Options of remote storage: `endpoint_url`, `region`, `anonymous`. "
@@ -192,6 +256,9 @@ class Source(Model):
             license=self.license,
             html=self.extract.html,
             limits=Limits(**self.limits.model_dump()),
+            images=ImageLimits(**self.images.model_dump()),
+            pdf_dpi=self.extract.pdf_dpi,
+            seed=self.seed,
             storage=dict(self.storage),
             base=str(folder),
         )

@@ -12,11 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dataflow.report.clusters import ClusterSizes
+from dataflow.report.images import ImageTotals, walk_images
 from dataflow.report.inputs import Partition, ReportInputs, aligned, batches, id_halves
 from dataflow.report.pools import Pool, Rows
 from dataflow.report.rules import RuleBook
 from dataflow.report.scales import FineHistogram
-from quality.signals import SIGNALS
+from dataflow.signals import SIGNALS
 
 MAX_KEYS = 20_000
 """Distinct values of a free text column that are counted apart; what follows is one group."""
@@ -93,6 +94,7 @@ class Tally:
     tiers: dict[tuple[str, str], Flow] = field(default_factory=dict)
     splits: dict[str, Flow] = field(default_factory=dict)
     licenses: dict[str, Flow] = field(default_factory=dict)
+    images: ImageTotals = field(default_factory=ImageTotals)
 
     def source(self, name: str) -> SourceTotals:
         return self.sources.setdefault(name, SourceTotals())
@@ -106,6 +108,7 @@ def collect(inputs: ReportInputs) -> Tally:
     for number, partition in enumerate(inputs.partitions):
         _walk_documents(inputs, tally, number, partition)
         _walk_unreadable(inputs, tally, partition)
+        walk_images(inputs, tally.images, partition)
     for path in inputs.index:
         _walk_index(inputs, tally, path)
     return tally
@@ -113,11 +116,15 @@ def collect(inputs: ReportInputs) -> Tally:
 
 def _needed_columns(inputs: ReportInputs) -> dict[str, list[str]]:
     """Signals and document columns that some rule reads, by producer."""
-    needed: dict[str, list[str]] = {"scan": [], "language": [], "document": []}
+    needed: dict[str, list[str]] = {
+        name: [] for name in ("scan", "language", "document", "images", "repetition")
+    }
     for rules in inputs.rules.values():
         for rule in rules:
             for name in rule.columns:
-                group = needed[SIGNALS[name].producer]
+                producer = SIGNALS[name].producer
+                # The signals of captions lie in the file of those of images.
+                group = needed["images" if producer == "captions" else producer]
                 if name not in group:
                     group.append(name)
     return needed
@@ -137,9 +144,17 @@ def _walk_documents(inputs: ReportInputs, tally: Tally, number: int, partition: 
     }
     if needed["scan"]:
         files[partition.scan] = needed["scan"]
+    absent: list[str] = []
+    for path, producer in ((partition.images, "images"), (partition.repetition, "repetition")):
+        if path is None:
+            absent += needed[producer]
+        elif needed[producer]:
+            files[path] = needed[producer]
     ids = []
     first = 0
     for table in aligned(inputs, files):
+        for name in absent:
+            table = table.append_column(name, pa.nulls(table.num_rows, SIGNALS[name].type))
         rows = Rows(
             number,
             first,

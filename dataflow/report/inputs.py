@@ -25,7 +25,10 @@ class ReportError(Exception):
 
 @dataclass(frozen=True)
 class Partition:
-    """The row-aligned files of one partition, by path, and its two lists."""
+    """The row-aligned files of one partition, by path, and its two lists.
+
+    ``images`` and ``repetition`` are the signals of images, where there are any.
+    """
 
     name: str
     documents: str
@@ -34,6 +37,8 @@ class Partition:
     dispositions: str
     spans: str | None = None
     unreadable: str | None = None
+    images: str | None = None
+    repetition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ _ROLES = {
     "documents": "documents",
     "signals/scan": "scan",
     "signals/language": "language",
+    "signals/images": "images",
+    "signals/repetition": "repetition",
     "ledger/dispositions": "dispositions",
     "ledger/spans": "spans",
     "ledger/unreadable": "unreadable",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
 from string import Template
@@ -25,6 +25,7 @@ from dataflow.report.sections.flow import (
     reasons_section,
     summed,
 )
+from dataflow.report.sections.images import images_section
 from dataflow.report.sections.lookup import certificate_section, lookup_section
 from dataflow.report.sections.parts import reason
 from dataflow.report.sections.rules import rules_section, shown_rules
@@ -35,6 +36,7 @@ _CONTENTS = (
     ("rules", "Rules"),
     ("duplicates", "Duplicates"),
     ("corpus", "Corpus"),
+    ("images", "Images"),
     ("cost", "Cost"),
     ("why", "Why"),
     ("certificate", "Certificate"),
@@ -55,20 +57,29 @@ def write_report(inputs: ReportInputs) -> str:
     tally = collect(inputs)
     shown = shown_rules(tally)
     samples = take_samples(inputs, tally, shown)
+    images = images_section(tally)
     body = join(
         flow_section(tally),
         reasons_section(tally),
         rules_section(tally, shown),
         duplicates_section(tally, samples, inputs.lock),
         corpus_section(tally),
+        images,
         cost_section(tally, inputs.summary),
         lookup_section(samples),
         certificate_section(inputs.summary, inputs.lock),
     )
-    return _assemble(inputs, _header(tally, inputs), body, samples)
+    contents = [entry for entry in _CONTENTS if entry[0] != "images" or images is not None]
+    return _assemble(inputs, _header(tally, inputs), contents, body, samples)
 
 
-def _assemble(inputs: ReportInputs, header: Safe, body: Safe, samples: Samples) -> str:
+def _assemble(
+    inputs: ReportInputs,
+    header: Safe,
+    contents: Sequence[tuple[str, str]],
+    body: Safe,
+    samples: Samples,
+) -> str:
     folder = resources.files("dataflow.report")
     style = folder.joinpath("style.css").read_text("utf-8")
     script = folder.joinpath("script.js").read_text("utf-8")
@@ -85,7 +96,7 @@ def _assemble(inputs: ReportInputs, header: Safe, body: Safe, samples: Samples) 
         title=render(name),
         style=style,
         header=header,
-        contents=join(tag("li", tag("a", text, href=f"#{key}")) for key, text in _CONTENTS),
+        contents=join(tag("li", tag("a", text, href=f"#{key}")) for key, text in contents),
         body=body,
         data=json_block("data", data),
         script=script,

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from dataflow.report.pools import Pool, Rows
 from dataflow.report.scales import FineHistogram, Kind, Mark
+from dataflow.signals import SIGNALS
 from quality.rules import Rule, failures
-from quality.signals import SIGNALS
 
 POOL = 40
 """Candidates a side: more than are shown, as copies of one text count once."""

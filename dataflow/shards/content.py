@@ -8,13 +8,23 @@ separators in ``KEY.txt`` (UTF-8); ``KEY.json`` says what each is and where:
 
 Columns, not one object a document: half the bytes, and one call makes a data frame of it.
 ``start`` and ``bytes`` count bytes of the member, not characters.
+
+A shard whose documents have images or loss spans has two columns more:
+
+    "images": [[{"member": "000000.png", "width": w, "height": h, "digest": hex}, …], …],
+    "loss": [[start, end, start, end, …], …]
+
+The images of a sample are members before its JSON, in document order: ``KEY.000000.png`` and so on,
+with their original bytes. Each stands in the text as U+FFFC. Loss spans count bytes of the document
+from its first; a document without any carries loss in all of its text.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +33,10 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
+from dataflow.lists import empty_lists
 from dataflow.shards.errors import ShardError
-from dataflow.shards.tar import TarWriter, read_members
+from dataflow.shards.tar import Member, TarWriter, read_members
+from vl_data.images import MARK
 
 SAMPLE_BYTES = 256 << 10
 """Text of a sample, at most; a longer document has a sample of its own."""
@@ -32,6 +44,21 @@ MAX_SAMPLES = 10**6
 META = ("source", "uri", "license", "lang")
 """What a shard says of each document, beside its id and place."""
 LAYOUT = ("id", "start", "bytes", *META)
+LISTS = ("images", "loss")
+"""The columns of shards whose documents have any."""
+
+SUFFIXES = {"jpeg": "jpg"}
+"""Of members of a format that is not named like its suffix."""
+
+PLACED = pa.struct(
+    [
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+    ]
+)
+"""An image in a content shard: its size in pixels, and where its data lie, absolute in the tar."""
 
 PLACES = pa.schema(
     [
@@ -39,9 +66,12 @@ PLACES = pa.schema(
         pa.field("doc_id", pa.binary(16), nullable=False),
         pa.field("text_offset", pa.int64(), nullable=False),
         pa.field("text_bytes", pa.int64(), nullable=False),
+        pa.field("images", pa.list_(pa.field("element", PLACED, nullable=False)), nullable=False),
     ]
 )
 """Where each document of a content shard lies. ``text_offset`` is absolute in the tar."""
+
+_PICTURE = re.compile(r"(.+)\.([0-9]{6}\.[a-z0-9]+)")
 
 
 def shard_name(split: str, number: int) -> str:
@@ -57,6 +87,7 @@ def write_content_shard(
     name: str,
     *,
     sample_bytes: int = SAMPLE_BYTES,
+    lists: bool = False,
 ) -> pa.Table:
     """Write documents into a content shard, in the order given.
 
@@ -68,11 +99,15 @@ def write_content_shard(
     sink : path or binary file
         A file stays open.
     rows : iterable of (doc_id, text, meta)
-        16 bytes; UTF-8 bytes; the values of `META` (strings, or None where unknown).
+        16 bytes; UTF-8 bytes; the values of `META` (strings, or None where unknown); with
+        ``lists`` also ``images`` (a list of mappings with ``digest``, ``format``, ``width``,
+        ``height`` and ``data``) and ``loss`` (a flat list of offsets).
     name : str
         The shard's name; sample keys are ``NAME-000000`` and so on.
     sample_bytes : int
-        Documents join a sample while its text stays within this.
+        Documents join a sample while its text and images stay within this.
+    lists : bool
+        The shard has the columns `LISTS`.
 
     Returns
     -------
@@ -81,32 +116,46 @@ def write_content_shard(
     Raises
     ------
     ShardError
-        If an id is not 16 bytes or the shard needs more than a million samples.
+        If an id is not 16 bytes, the shard needs more than a million samples, or a document's marks
+        are not as many as its images.
     """
     with opened(sink, "wb") as file:
-        writer = _ContentWriter(file, name)
+        writer = _ContentWriter(file, name, lists)
         held = 0
         for doc_id, text, meta in rows:
             if len(doc_id) != 16:
                 raise ShardError(f"{name}: found a doc_id of {len(doc_id)} bytes, expected 16")
-            if writer.texts and held + len(text) > sample_bytes:
+            size = len(text)
+            if lists:
+                size += sum(len(image["data"]) for image in meta["images"])
+                _check_marks(text, len(meta["images"]), f"{name}: document {doc_id.hex()}")
+            if writer.texts and held + size > sample_bytes:
                 writer.flush()
                 held = 0
             writer.ids.append(doc_id)
             writer.texts.append(text)
             writer.metas.append(meta)
-            held += len(text)
+            held += size
         writer.flush()
         writer.tar.close()
     return writer.places()
 
 
+def _check_marks(text: bytes, images: int, where: str) -> None:
+    marks = text.count(MARK.encode())
+    if images and marks != images:
+        raise ShardError(f"{where}: found {marks} marks in its text, expected one for each of its "
+                         f"{images} images")  # fmt: skip
+
+
 class _ContentWriter:
     """The sample being filled, and where the documents before it went."""
 
-    def __init__(self, sink: Any, name: str) -> None:
+    def __init__(self, sink: Any, name: str, lists: bool) -> None:
         self.tar = TarWriter(sink)
         self._name = name
+        self._lists = lists
+        self._images: list[list[dict[str, int]]] = []
         self.ids: list[bytes] = []
         self.texts: list[bytes] = []
         self.metas: list[Mapping[str, Any]] = []
@@ -130,7 +179,10 @@ class _ContentWriter:
             "start": starts,
             "bytes": sizes,
         }
-        columns.update({field: [meta.get(field) for meta in self.metas] for field in META})
+        columns.update({name: [meta.get(name) for meta in self.metas] for name in META})
+        if self._lists:
+            columns["images"] = self._add_images(key)
+            columns["loss"] = [meta["loss"] for meta in self.metas]
         self.tar.add(
             f"{key}.json",
             orjson.dumps({"documents": columns}, option=orjson.OPT_SERIALIZE_NUMPY),
@@ -143,17 +195,37 @@ class _ContentWriter:
         self._sizes.append(sizes)
         self.ids, self.texts, self.metas = [], [], []
 
+    def _add_images(self, key: str) -> list[list[dict[str, Any]]]:
+        """Write the images of the sample; returns the column ``images``."""
+        described: list[list[dict[str, Any]]] = []
+        number = 0
+        for meta in self.metas:
+            column, placed = [], []
+            for image in meta["images"]:
+                suffix = SUFFIXES.get(image["format"], image["format"])
+                member = f"{number:06d}.{suffix}"
+                number += 1
+                size = {"width": image["width"], "height": image["height"]}
+                offset = self.tar.add(f"{key}.{member}", image["data"])
+                column.append({"member": member, **size, "digest": image["digest"].hex()})
+                placed.append({**size, "bytes": len(image["data"]), "offset": offset})
+            described.append(column)
+            self._images.append(placed)
+        return described
+
     def places(self) -> pa.Table:
         """The table of `PLACES`."""
         empty = [np.zeros(0, np.int64)]
         sample = np.repeat(np.arange(len(self._keys)), self._counts)
         keys = pa.array(self._keys, pa.string())
+        kind = PLACES.field("images").type
         return pa.table(
             [
                 keys.take(pa.array(sample)),
                 ids_array(b"".join(self._ids)),
                 pa.array(np.concatenate(self._offsets or empty)),
                 pa.array(np.concatenate(self._sizes or empty)),
+                pa.array(self._images, kind) if self._lists else empty_lists(len(sample), kind),
             ],
             schema=PLACES,
         )
@@ -167,17 +239,20 @@ class ContentSample:
     ----------
     key : str
     documents : dict of str to list
-        The columns of ``KEY.json``.
+        The columns of ``KEY.json``; `LISTS` are there where the shard has them.
     data : bytes
         ``KEY.txt``.
     offset : int
         Of its first byte in the tar.
+    members : dict of str to Member
+        The images by the name that ``documents["images"]`` has for them.
     """
 
     key: str
     documents: dict[str, list[Any]]
     data: bytes
     offset: int
+    members: Mapping[str, Member] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.documents["id"])
@@ -186,6 +261,21 @@ class ContentSample:
         """The text of document ``i``, UTF-8."""
         start = self.documents["start"][i]
         return self.data[start : start + self.documents["bytes"][i]]
+
+    def images(self, i: int) -> list[Member]:
+        """The images of document ``i``, in the order of their marks."""
+        found = self.documents.get("images")
+        return [self.members[image["member"]] for image in found[i]] if found else []
+
+    def pieces(self, i: int) -> list[str]:
+        """The text of document ``i`` between its images: what stands for those is no text."""
+        text = self.text(i).decode()
+        return text.split(MARK) if self.images(i) else [text]
+
+    def loss(self, i: int) -> list[int]:
+        """The loss spans of document ``i``, flat; empty: all of it carries loss."""
+        found = self.documents.get("loss")
+        return list(found[i]) if found else []
 
     def doc_id(self, i: int) -> bytes:
         """The id of document ``i``, 16 bytes."""
@@ -209,23 +299,46 @@ def read_content_shard(source: Any, where: str | None = None) -> Iterator[Conten
     where = where or str(source if isinstance(source, str | Path) else "content shard")
     with opened(source, "rb") as file:
         members = read_members(file, where)
-        for described in members:
+        for first in members:
+            pictures, described = _pictures(first, members, where)
             key = described.name.removesuffix(".json")
             text = next(members, None)
             if key == described.name or text is None or text.name != f"{key}.txt":
                 found = f"{described.name} and {text.name if text else 'the end'}"
                 raise ShardError(f"{where}: found {found}, expected KEY.json and KEY.txt")
-            documents = _parse(described.data, len(text.data), f"{where}: {described.name}")
-            yield ContentSample(key, documents, text.data, text.offset)
+            at = f"{where}: {described.name}"
+            documents = _parse(described.data, len(text.data), at)
+            sample = ContentSample(key, documents, text.data, text.offset, pictures)
+            _check_lists(sample, at)
+            yield sample
+
+
+def _pictures(
+    first: Member, members: Iterator[Member], where: str
+) -> tuple[dict[str, Member], Member]:
+    """The images at the beginning of a sample, and the member after them."""
+    found: dict[str, Member] = {}
+    key = None
+    member = first
+    while (matched := _PICTURE.fullmatch(member.name)) is not None:
+        key = key or matched[1]
+        found[matched[2]] = member
+        following = next(members, None)
+        if following is None or not following.name.startswith(f"{key}."):
+            ends = following.name if following else "the end"
+            raise ShardError(f"{where}: found {ends} after {member.name}, expected {key}.json")
+        member = following
+    return found, member
 
 
 def _parse(data: bytes, size: int, where: str) -> dict[str, list[Any]]:
     try:
         documents = orjson.loads(data)["documents"]
-        columns: dict[str, list[Any]] = {field: documents[field] for field in LAYOUT}
+        columns: dict[str, list[Any]] = {name: documents[name] for name in LAYOUT}
         starts = np.array(columns["start"], dtype=np.int64)
         sizes = np.array(columns["bytes"], dtype=np.int64)
         ids = all(len(bytes.fromhex(doc_id)) == 16 for doc_id in columns["id"])
+        columns |= {name: documents[name] for name in LISTS if name in documents}
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise ShardError(f"{where}: not the JSON of a content sample: {error!r}") from error
     if not ids or len({len(column) for column in columns.values()}) != 1 or not len(starts):
@@ -239,6 +352,31 @@ def _parse(data: bytes, size: int, where: str) -> dict[str, list[Any]]:
     if not whole:
         raise ShardError(f"{where}: its documents do not cover the {size} bytes of text exactly")
     return columns
+
+
+def _check_lists(sample: ContentSample, where: str) -> None:
+    """Images are those of the members, each once and in order, one a mark; spans lie in texts."""
+    if not sample.members and not sample.documents.keys() & set(LISTS):
+        return
+    try:
+        named = [i["member"] for images in sample.documents.get("images", ()) for i in images]
+        if named != list(sample.members):
+            raise ShardError(
+                f"{where}: found images {named[:3]}… and members {list(sample.members)[:3]}…, "
+                "expected each image to be the next member"
+            )
+        for i in range(len(sample)):
+            images, loss = sample.images(i), np.array(sample.loss(i), np.int64)
+            if images:
+                _check_marks(sample.text(i), len(images), f"{where}: document {i}")
+            if (
+                len(loss) % 2
+                or (np.diff(np.concatenate([[0], loss])) < 0).any()
+                or (len(loss) and loss[-1] > sample.documents["bytes"][i])
+            ):
+                raise ShardError(f"{where}: the loss spans of document {i} do not lie in its text")
+    except (KeyError, TypeError, ValueError) as error:
+        raise ShardError(f"{where}: not the JSON of a content sample: {error!r}") from error
 
 
 def text_at(source: Any, text_offset: int, text_bytes: int) -> str:

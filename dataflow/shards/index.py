@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from dataflow.lists import empty_lists
 from dataflow.shards.errors import ShardError
 from dataflow.tables import INDEX
 
@@ -14,7 +15,13 @@ _TOKENIZED = ("token_offset", "tokens")
 
 
 def index_table(
-    documents: pa.Table, content: pa.Table, tokens: pa.Table, *, shard: str, split: str
+    documents: pa.Table,
+    content: pa.Table,
+    tokens: pa.Table,
+    *,
+    shard: str,
+    split: str,
+    images: pa.Array | None = None,
 ) -> pa.Table:
     """Assemble the index of one shard from three tables with the same rows in shard order.
 
@@ -31,6 +38,8 @@ def index_table(
         The name that both tars share, such as ``train-000000``.
     split : str
         ``train`` or ``heldout``.
+    images : pa.ListArray of ``PLACED_IMAGE``, optional
+        Of each document; none by default.
 
     Returns
     -------
@@ -54,7 +63,10 @@ def index_table(
         "split": pa.repeat(pa.scalar(split), rows),
         "tier": pa.repeat(pa.scalar("unscored"), rows),
         "domain": pa.nulls(rows, pa.string()),
+        "images": empty_lists(rows, INDEX.schema.field("images").type),
     }
+    if images is not None:
+        columns["images"] = images
     for table, taken in ((documents, _DESCRIBED), (content, _PLACED), (tokens, _TOKENIZED)):
         columns.update({name: table[name] for name in taken if name in table.column_names})
     return pa.table(

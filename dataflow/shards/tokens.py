@@ -10,6 +10,8 @@ A sample is three members of NumPy's ``.npy`` format:
 ``KEY.spans.npy``
     int64, shape (m, 3), rows (document, start, end): the tokens of a document that carry loss,
     counted from its first. A document without a row carries loss on every token.
+
+A document with images has one id of the role ``image`` for each of them (`dataflow.shards.marked`).
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ import pyarrow as pa
 
 from dataflow.shards.content import ContentSample, ids_array, opened, read_content_shard
 from dataflow.shards.errors import ShardError
+from dataflow.shards.marked import encode_marked
 from dataflow.shards.npy import HEADER, from_npy, to_npy
 from dataflow.shards.tar import TarWriter, read_members
 from dataflow.tokenizer import Tokenizer
@@ -63,7 +66,8 @@ def write_token_shard(content: Any, tokenizer: Tokenizer, out: Any) -> pa.Table:
     Raises
     ------
     ShardError
-        If the content shard is damaged or its text is not UTF-8.
+        If the content shard is damaged, its text is not UTF-8, or it has images and the tokenizer
+        has no id for them.
     """
     doc_ids: list[bytes] = []
     places: list[npt.NDArray[np.int64]] = []
@@ -71,10 +75,10 @@ def write_token_shard(content: Any, tokenizer: Tokenizer, out: Any) -> pa.Table:
     with opened(out, "wb") as sink:
         tar = TarWriter(sink)
         for sample in read_content_shard(content):
-            ids, offsets = _encode(sample, tokenizer)
+            ids, offsets, spans = _encode(sample, tokenizer)
             start = tar.add(f"{sample.key}.ids.npy", *to_npy(ids)) + HEADER
             tar.add(f"{sample.key}.offsets.npy", *to_npy(offsets))
-            tar.add(f"{sample.key}.spans.npy", *to_npy(_NO_SPANS))
+            tar.add(f"{sample.key}.spans.npy", *to_npy(spans))
             doc_ids.append(bytes.fromhex("".join(sample.documents["id"])))
             places.append(start + offsets[:-1] * ids.itemsize)
             counts.append(np.diff(offsets))
@@ -92,18 +96,33 @@ def write_token_shard(content: Any, tokenizer: Tokenizer, out: Any) -> pa.Table:
 
 def _encode(
     sample: ContentSample, tokenizer: Tokenizer
-) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The three arrays of a sample."""
     try:
         texts = [sample.text(i).decode() for i in range(len(sample))]
     except UnicodeDecodeError as error:
         raise ShardError(f"{sample.key}.txt: a document is not UTF-8: {error}") from error
-    encoded = tokenizer.encode_batch(texts)
+    spans = [_NO_SPANS]
+    if "images" in sample.documents or "loss" in sample.documents:
+        encoded = []
+        for i, text in enumerate(texts):
+            found, rows = encode_marked(
+                text,
+                tokenizer,
+                pictured=bool(sample.images(i)),
+                loss=sample.loss(i),
+                where=f"{sample.key}.txt: document {i}",
+            )
+            encoded.append(found)
+            spans.append(np.insert(rows, 0, i, axis=1))
+    else:
+        encoded = tokenizer.encode_batch(texts)
     offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
     np.cumsum([len(ids) + 1 for ids in encoded], out=offsets[1:])
     ids = np.full(int(offsets[-1]), tokenizer.eod, dtype=tokenizer.dtype)
     for i, found in enumerate(encoded):
         ids[offsets[i] : offsets[i + 1] - 1] = found
-    return ids, offsets
+    return ids, offsets, np.concatenate(spans)
 
 
 @dataclass(frozen=True)

@@ -31,16 +31,35 @@ def extract(html: bytes, charset: str | None, spec: SourceSpec) -> Extracted:
     Refusal
         ``work-budget``, ``encoding``, ``binary``, ``extraction-failed`` or ``no-text``.
     """
+    page = open_page(html, charset, spec)
+    return page.extracted(_main_content(page.html, spec.html))
+
+
+class Page(NamedTuple):
+    """A page within its budget, decoded, with what it says of itself."""
+
+    html: str
+    encoding: str
+    rights: set[str]
+    license: str | None
+    damaged: int
+
+    def extracted(self, text: str) -> Extracted:
+        """The page with its main content; ``Refusal`` (``no-text``) where there is none."""
+        if not text or text.isspace():
+            raise Refusal("no-text", "no main content")
+        return Extracted(text, self.encoding, self.rights, self.license, self.damaged)
+
+
+def open_page(html: bytes, charset: str | None, spec: SourceSpec) -> Page:
+    """Check a page's budget and decode it; ``Refusal`` as ``extract``."""
     check_budget(html, spec)
     marks, license_id = rights.of_page(html)  # before the parser, while the bytes are in the cache
     page = _decode(html, charset)
     if page.encoding != "utf-8":
         # In UTF-16 or a stateful encoding the bytes do not show the tags that the parser sees.
-        _check_work(page.text.encode("utf-8", "replace"), spec)
-    text = _main_content(page.text, spec.html)
-    if not text or text.isspace():
-        raise Refusal("no-text", "no main content")
-    return Extracted(text, page.encoding, marks, license_id, page.damaged)
+        check_work(page.text.encode("utf-8", "replace"), spec)
+    return Page(page.text, page.encoding, marks, license_id, page.damaged)
 
 
 def check_budget(html: bytes, spec: SourceSpec) -> None:
@@ -48,10 +67,11 @@ def check_budget(html: bytes, spec: SourceSpec) -> None:
     limits = spec.limits
     if len(html) > limits.max_html_bytes:
         raise Refusal("work-budget", f"{len(html)} bytes, limit {limits.max_html_bytes}")
-    _check_work(html, spec)
+    check_work(html, spec)
 
 
-def _check_work(html: bytes, spec: SourceSpec) -> None:
+def check_work(html: bytes, spec: SourceSpec) -> None:
+    """The part of ``check_budget`` that looks at tags."""
     if is_harmless(html):
         return
     limits = spec.limits
@@ -80,8 +100,13 @@ def _decode(html: bytes, charset: str | None) -> Decoded:
 def _main_content(page: str, extractor: str) -> str:
     if extractor == "trafilatura":
         return _trafilatura(page)
+    return plain_text(page)
+
+
+def plain_text(page: str, alt_texts: bool = False) -> str:
+    """The main content of a page by resiliparse, with alternative texts where asked for."""
     text: str = extract_plain_text(
-        page, main_content=True, alt_texts=False, comments=False, links=False
+        page, main_content=True, alt_texts=alt_texts, comments=False, links=False
     )
     return text
 

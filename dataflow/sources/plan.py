@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from dataflow.sources.digests import sample_files
 from dataflow.sources.filesystems import Found
 from dataflow.sources.formats import FORMATS
+from dataflow.sources.formats.beside import with_images_beside
 from dataflow.sources.formats.detect import by_name
 from dataflow.sources.locations import LOCATIONS
 from dataflow.sources.opened import Opened
@@ -52,7 +53,9 @@ def plan(spec: SourceSpec, partition_bytes: int) -> list[Partition]:
         raise PlanError(
             f"source {spec.name!r}: no file is left after include, exclude and sample{why}"
         )
-    items = _cut(spec, sorted(files, key=lambda f: f.uri), partition_bytes)
+    items = with_images_beside(
+        spec, _cut(spec, sorted(files, key=lambda f: f.uri), partition_bytes)
+    )
     return [
         Partition(spec.name, index, tuple(group))
         for index, group in enumerate(_group(items, partition_bytes))

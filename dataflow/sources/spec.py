@@ -13,13 +13,25 @@ from typing import Any, Self
 import orjson
 import xxhash
 
+from vl_data.images import Facts
+from vl_data.limits import Limits as ImageLimits
+
 KINDS = ("files", "distributions", "stdlib")
 """Where a source's bytes may lie: each has a module in ``dataflow.sources.locations``."""
 
-HTML_EXTRACTORS = ("resiliparse", "trafilatura")
+HTML_EXTRACTORS = ("resiliparse", "trafilatura", "interleaved")
 
 OUT_OF_SCOPE = frozenset(
-    {"directory-link", "empty", "http-status", "media-type", "no-text", "revisit"}
+    {
+        "directory-link",
+        "empty",
+        "http-status",
+        "image-aspect",
+        "image-too-small",
+        "media-type",
+        "no-text",
+        "revisit",
+    }
 )
 """Reasons that are no fault of the data: they count as unreadable, not against the error budget."""
 
@@ -38,7 +50,8 @@ class Fields:
 
     ``text`` is required in every row. The others are used where a row has them: ``license`` and
     ``captured_at`` (ISO 8601 string, timestamp, or epoch seconds) fill the documents' columns,
-    ``id``, ``url`` and each name in ``metadata`` go to the documents' metadata.
+    ``id``, ``url`` and each name in ``metadata`` go to the documents' metadata. ``image``,
+    ``caption``, ``refined`` and ``alt`` are those of rows with images; None: the usual names.
     """
 
     text: str = "text"
@@ -47,6 +60,10 @@ class Fields:
     license: str | None = None
     captured_at: str | None = None
     metadata: tuple[str, ...] = ()
+    image: str | None = None
+    caption: str | None = None
+    refined: str | None = None
+    alt: str | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,13 @@ class Limits:
     """Sum over elements of how deep they lie, and comparisons of attributes: what takes time."""
     max_html_reopened: int = 2_000_000
     """Elements that the parser would make by opening unclosed formatting again."""
+    max_html_images: int = 10_000
+    """Images of a page that is read with its images."""
     max_pdf_pages: int = 20_000
+
+
+_READING = ("name", "format", "fields", "license", "html", "limits", "images", "pdf_dpi")
+"""What of a source shapes its records."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +113,9 @@ class SourceSpec:
     format: a name of ``dataflow.sources.formats.FORMATS``, or ``auto`` (by suffix, then content).
     include, exclude: globs over the source-relative uri; ``**`` crosses folders.
     license: SPDX id for records that do not carry one of their own.
+    images: what an image of its records may be.
+    pdf_dpi: dots an inch at which ``pdf-pages`` draws a page.
+    seed: of the choices between a record's captions.
     storage: options of remote storage: ``endpoint_url``, ``region``, ``anonymous``. Credentials
         come from the environment, never from a recipe.
     """
@@ -106,6 +132,9 @@ class SourceSpec:
     license: str = "unknown"
     html: str = "resiliparse"
     limits: Limits = field(default_factory=Limits)
+    images: ImageLimits = field(default_factory=ImageLimits)
+    pdf_dpi: int = 144
+    seed: int = 0
     storage: Mapping[str, str | bool] = field(default_factory=dict)
     base: str = "."
 
@@ -124,6 +153,7 @@ class SourceSpec:
         mapped["metadata"] = tuple(mapped.get("metadata", ()))
         values["fields"] = Fields(**mapped)
         values["limits"] = Limits(**(values.get("limits") or {}))
+        values["images"] = ImageLimits(**(values.get("images") or {}))
         sample = values.get("sample")
         values["sample"] = Sample(**sample) if sample is not None else None
         return cls(**values)
@@ -134,7 +164,9 @@ class SourceSpec:
         It goes into the key of the read step; places, samples and credentials stay outside.
         """
         plain = self.to_json()
-        return {k: plain[k] for k in ("name", "format", "fields", "license", "html", "limits")}
+        # Only pairs choose between captions: another seed is no reason to read all else again.
+        names = (*_READING, "seed") if self.format == "image-text" else _READING
+        return {name: plain[name] for name in names}
 
 
 @dataclass(frozen=True)
@@ -154,6 +186,7 @@ class Item:
     license: SPDX id that the location knows for the file, else empty.
     reason, detail: set where planning already found the file unreadable; ``read`` passes it on.
     share: stored bytes that a part of a file covers (-1: all of them).
+    beside: for a file that names images beside it, what changes when one of those does.
     """
 
     uri: str
@@ -167,6 +200,7 @@ class Item:
     reason: str = ""
     detail: str = ""
     share: int = -1
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -193,7 +227,8 @@ class Partition:
         digest = xxhash.xxh3_128()
         for item in self.items:
             row = [item.uri, item.format, item.start, item.end, item.fingerprint, item.license]
-            digest.update(orjson.dumps([*row, item.reason, item.detail]))
+            beside = [item.beside] if item.beside else []
+            digest.update(orjson.dumps([*row, item.reason, item.detail, *beside]))
         return digest.hexdigest()
 
     def to_json(self) -> dict[str, Any]:
@@ -206,6 +241,39 @@ class Partition:
         """The inverse of ``to_json``."""
         items = tuple(Item(**item) for item in plain["items"])
         return cls(plain["source"], plain["index"], items)
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """One usable image of a record.
+
+    Attributes
+    ----------
+    data: the original bytes.
+    facts: what they hold (``vl_data.hygiene.inspect``).
+    ref: how the record names it, source-relative; never a machine path, never inline data.
+    alt, caption: text that the record ties to it.
+    """
+
+    data: bytes
+    facts: Facts
+    ref: str
+    alt: str | None = None
+    caption: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedPicture:
+    """One image of an interleaved record that cannot be used; it has no mark in the text.
+
+    ``number`` counts from 0 over all of the record's images, used or not, as the source has them
+    (-1: only over the refused ones). ``reason`` is one of ``dataflow.sources.refusal``'s.
+    """
+
+    ref: str
+    reason: str
+    detail: str = ""
+    number: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +291,11 @@ class Record:
     license: SPDX id or expression, or ``unknown``.
     rights: sorted marks, ``robots:noai``, ``tdm:reservation`` and the like.
     parent: (uri, offset) of the record this one is a part of.
+    images: one for each ``vl_data.images.MARK`` in the text, in their order. Where there are any, a
+        mark of the source's own was replaced before.
+    loss: (start, end) in bytes of the text's UTF-8, ascending: what a model is to learn to say.
+        Empty: all of it.
+    refused: images that were left out.
     """
 
     uri: str
@@ -236,6 +309,9 @@ class Record:
     encoding: str | None = None
     metadata: dict[str, Any] | None = None
     parent: tuple[str, int] | None = None
+    images: tuple[Picture, ...] = ()
+    loss: tuple[tuple[int, int], ...] = ()
+    refused: tuple[RefusedPicture, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

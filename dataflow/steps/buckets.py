@@ -8,20 +8,27 @@ from typing import Any
 import numpy as np
 
 from dataflow.ranks import ROWS
+from dataflow.sequences import mix_sequences, read_sequences
 from dataflow.tasks import Step, StepContext
 from dedup import Buckets, sort_band
 
 
 def _runs(context: StepContext, band: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(keys, ranks) of the documents of each partition that take part: signed and first copies."""
+    """(keys, ranks) of the documents of each partition that take part: signed and first copies.
+
+    Keys of documents with images are those of their texts beside their images.
+    """
     by_row = ROWS.open(context, context.input("order"))
     base = 0
-    for record in context.inputs("scan"):
+    for number, record in enumerate(context.inputs("scan")):
         rows = record.stats["rows"]
         with context.store.open(record.outputs["bands"].path) as stream:
             signed = np.frombuffer(stream.read(rows), np.uint8).astype(bool)
             stream.seek(rows + (-rows % 8) + band * rows * 8)
             keys = np.frombuffer(stream.read(rows * 8), "<u8").astype(np.uint64)
+        sequences = read_sequences(context, context.params["sequences"][number], rows)
+        if sequences is not None:
+            keys = mix_sequences(keys, sequences)
         rank = by_row.read("rank", base, base + rows)
         chosen = signed & by_row.read("first", base, base + rows).astype(bool)
         base += rows

@@ -55,6 +55,16 @@ def id_bytes(column: Any) -> npt.NDArray[np.uint8]:
     return flat.reshape(-1, 16)[column.offset : column.offset + len(column)]
 
 
+def digest_words(column: Any) -> npt.NDArray[np.bytes_]:
+    """A column of 32-byte digests as an array that compares like their bytes: ``S32[n]``."""
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if not len(column):
+        return np.zeros(0, "S32")
+    data = np.frombuffer(column.buffers()[1], "S32")
+    return np.asarray(data[column.offset : column.offset + len(column)])
+
+
 def id_array(rows: npt.NDArray[np.uint8], mask: npt.NDArray[np.bool_] | None = None) -> pa.Array:
     """``uint8[n, 16]`` as an Arrow array of ``binary(16)``; null where ``mask`` is set."""
     data = pa.py_buffer(np.ascontiguousarray(rows).tobytes())

@@ -20,10 +20,10 @@ from dataflow.arrays import WINDOW_ROWS, windows
 from dataflow.external import Records, sorted_records
 from dataflow.ranks import DROPPED, RANKS, ROWS
 from dataflow.recipe.expressions import Term, parse_term, sort_key
+from dataflow.signals import SIGNALS
 from dataflow.steps.columns import id_words
 from dataflow.steps.signals import join_signals
 from dataflow.tasks import Step, StepContext
-from quality.signals import SIGNALS
 
 _FIXED = ["doc_id", "content_id"]
 _ID_WORDS = [("content_high", "u8"), ("content_low", "u8"), ("doc_high", "u8"), ("doc_low", "u8")]

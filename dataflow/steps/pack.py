@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dataflow.exchange import SCHEMA, read_shard
+from dataflow.exchange import SCHEMA, ShardSource
 from dataflow.roots import hex_root
 from dataflow.shardroots import content_rows, shard_root
 from dataflow.shards import write_content_shard
+from dataflow.shards.content import PLACES as CONTENT_PLACES
 from dataflow.steps.split import NAMES
 from dataflow.tasks import Step, StepContext
 from dataflow.windows import windows_in_order
@@ -25,6 +26,7 @@ PLACES = pa.schema(
         pa.field("member", pa.string()),
         pa.field("text_offset", pa.int64()),
         pa.field("text_bytes", pa.int64()),
+        CONTENT_PLACES.field("images"),
     ]
 )
 """The index of a shard before it has tokens, in shard order. It is temporary."""
@@ -32,12 +34,14 @@ PLACES = pa.schema(
 
 def run(context: StepContext) -> dict[str, Any]:
     """Write the shard and where its documents lie in it."""
-    split, shard = context.params["split"], context.params["shard"]
+    source = ShardSource(
+        context.store, context.inputs("settle"), context.params["set"], context.params["shard"]
+    )
     described: list[pa.Table] = []
     path = f"shards/content/{context.name}.tar"
     with context.create("shard", path, kind="content") as sink:
         windows = windows_in_order(
-            read_shard(context.store, list(context.inputs("settle")), split, shard),
+            source.tables(),
             context.params["seed"],
             context.local["text_bytes"],
             context.scratch,
@@ -47,17 +51,18 @@ def run(context: StepContext) -> dict[str, Any]:
             _rows(windows, described),
             context.name,
             sample_bytes=context.params["sample_bytes"],
+            lists=bool(source.extra),
         )
     table = pa.concat_tables([DESCRIBED.empty_table(), *described])
     columns = {name: table[name] for name in DESCRIBED.names}
-    for name in ("member", "text_offset", "text_bytes"):
+    for name in ("member", "text_offset", "text_bytes", "images"):
         columns[name] = places[name]
     with context.create_table("places", "work/pack", PLACES, kind="work", temporary=True) as out:
         out.write(pa.table(columns, schema=PLACES))
     with context.store.stream(path) as stream:
         root = shard_root(content_rows(stream, context.name))
     return {
-        "split": NAMES[split],
+        "split": NAMES[context.params["split"]],
         "rows": table.num_rows,
         "text_bytes": int(np.asarray(places["text_bytes"]).sum()),
         "root": hex_root(root),
@@ -81,8 +86,13 @@ def _rows(
 
 def _metadata(table: pa.Table) -> Any:
     """What a shard says of each document beside its text."""
-    for row in table.select(["source", "uri", "license", "language"]).to_pylist():
+    names = ["source", "uri", "license", "language"]
+    lists = "loss" in table.column_names
+    for i, row in enumerate(table.select(names).to_pylist()):
         row["lang"] = row.pop("language")
+        if lists:
+            row["loss"] = table["loss"][i].as_py()
+            row["images"] = table["images"][i].as_py() if "images" in table.column_names else []
         yield row
 
 

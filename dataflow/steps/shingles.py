@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from dataflow.ranks import ROWS
+from dataflow.sequences import mix_sequences, read_sequences
 from dataflow.steps.columns import text_buffers
 from dataflow.tasks import Step, StepContext
 from dedup import write_shingles
@@ -24,15 +25,19 @@ def _batches(context: StepContext) -> Iterator[tuple[np.ndarray, np.ndarray, np.
     places = np.searchsorted(candidates, ranks)
     chosen = places < len(candidates)
     chosen[chosen] = candidates[places[chosen]] == ranks[chosen]
+    sequences = read_sequences(context, context.params["sequences"], rows)
     position = 0
     for table in context.read_groups(context.input("documents"), "documents", ["text"]):
         mine = chosen[position : position + table.num_rows]
         rank = ranks[position : position + table.num_rows][mine]
+        here = None if sequences is None else sequences[position : position + len(mine)][mine]
         position += table.num_rows
         if not mine.any():
             continue
         data, offsets = text_buffers(table.filter(pa.array(mine))["text"])
         words, word_offsets = word_hashes(data, offsets)
+        if here is not None:
+            words = mix_sequences(words, np.repeat(here, np.diff(word_offsets)))
         yield rank, words, word_offsets
 
 

@@ -3,30 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 
+from dataflow.signals import SIGNALS
 from dataflow.tasks import StepContext
-from quality.signals import SIGNALS
+
+_PLACES = {
+    "document": ("documents", "documents"),
+    "scan": ("scan", "signals"),
+    "language": ("language", "signals"),
+    "images": ("images", "signals"),
+    "captions": ("images", "signals"),
+}
+"""By producer: the role of the task's inputs, and that of their output."""
+
+
+def signals_role(partition: str) -> str:
+    """The role of ``repetition``'s output that is row-aligned with a partition's documents."""
+    return f"signals.{partition}"
 
 
 def join_signals(context: StepContext, columns: Sequence[str], position: int = 0) -> pa.Table:
     """The named signal and document columns of one partition, row-aligned, in that order.
 
-    ``position`` is the partition's place among the task's inputs ``documents``, ``scan`` and
-    ``language``. Only the columns named are read; text never is.
+    ``position`` is the partition's place among the task's inputs ``documents``, ``scan``,
+    ``language`` and ``images``; ``repetition`` is one for all, and knows nothing of a partition
+    without images. Only the columns named are read; text never is.
     """
-    by_producer: dict[str, list[str]] = {"document": [], "scan": [], "language": []}
+    by_place: dict[tuple[str, str], list[str]] = {}
+    found: dict[str, Any] = {}
     for name in columns:
-        by_producer[SIGNALS[name].producer].append(name)
-    found: dict[str, pa.ChunkedArray] = {}
-    for producer, role, output in (
-        ("document", "documents", "documents"),
-        ("scan", "scan", "signals"),
-        ("language", "language", "signals"),
-    ):
-        wanted = by_producer[producer]
-        if wanted:
-            table = context.read_table(context.inputs(role)[position], output, wanted)
-            found.update({name: table[name] for name in wanted})
+        producer = SIGNALS[name].producer
+        if producer == "repetition":
+            found[name] = _repetition(context, name, position)
+        else:
+            by_place.setdefault(_PLACES[producer], []).append(name)
+    for (role, output), wanted in by_place.items():
+        table = context.read_table(context.inputs(role)[position], output, wanted)
+        found.update({name: table[name] for name in wanted})
     return pa.table({name: found[name] for name in columns})
+
+
+def _repetition(context: StepContext, name: str, position: int) -> Any:
+    documents = context.inputs("documents")[position]
+    counted, role = context.input("repetition"), signals_role(documents.name)
+    if role not in counted.outputs:
+        return pa.nulls(documents.stats["read"], SIGNALS[name].type)
+    return context.read_table(counted, role, [name])[name]

@@ -9,19 +9,22 @@ near duplicates of them now, keep the side that they had; held-out wins where th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from dataflow.arrays import windows
+from dataflow.arrays import Columns, windows
+from dataflow.lists import list_array, list_sums
 from dataflow.parquet import read_table
-from dataflow.ranks import RANKS, SPLITS, VERDICTS
+from dataflow.ranks import DROPPED, RANKS, ROWS, SPLITS, VERDICTS
+from dataflow.shards.sets import PICTURED, SETS, SIDES
 from dataflow.steps.columns import id_array, id_bytes, id_words
 from dataflow.store import Store
 from dataflow.tasks import Step, StepContext
 
 TRAIN, HELD_OUT = 0, 1
-NAMES = ("train", "heldout")
+NAMES = SIDES
 """Names of the splits, by code; shards are named after them."""
 
 
@@ -94,7 +97,10 @@ class _Memory:
 
 
 def run(context: StepContext) -> dict[str, Any]:
-    """Write ``SPLITS``."""
+    """Write ``SPLITS``; count what each set of shards (``SETS``) is to hold.
+
+    ``pictured`` are the partitions that have images, and where their rows begin.
+    """
     ranks = RANKS.open(context, context.input("order"))
     verdicts = VERDICTS.open(context, context.input("near"))
     memory = None
@@ -108,7 +114,7 @@ def run(context: StepContext) -> dict[str, Any]:
         own = own_side(id_array(content), context.params["held_out"], context.params["seed"])
         remembered = memory.of(content) if memory else None
         sides.add(verdicts.read("cluster", start, stop), own, remembered)
-    kept, kept_bytes = np.zeros(len(NAMES), np.int64), np.zeros(len(NAMES), np.int64)
+    kept, kept_bytes = np.zeros(len(SETS), np.int64), np.zeros(len(SETS), np.int64)
     with SPLITS.create(context) as out:
         for start, stop in windows(n):
             codes = sides.of(verdicts.read("cluster", start, stop))
@@ -119,7 +125,33 @@ def run(context: StepContext) -> dict[str, Any]:
                 mine = stays & (codes == code)
                 kept[code] += int(mine.sum())
                 kept_bytes[code] += int(length[mine].sum())
+    for code, documents, text_bytes, image_bytes in _pictured(context, ranks, verdicts):
+        kept[code] -= documents
+        kept_bytes[code] -= text_bytes
+        kept[code + PICTURED] += documents
+        kept_bytes[code + PICTURED] += text_bytes + image_bytes
     return {"kept": kept.tolist(), "kept_bytes": kept_bytes.tolist()}
+
+
+def _pictured(
+    context: StepContext, ranks: Columns, verdicts: Columns
+) -> Iterator[tuple[int, int, int, int]]:
+    """(code, documents, bytes of text, bytes of images) of the survivors with images."""
+    rows = ROWS.open(context, context.input("order"))
+    splits = SPLITS.written(context)
+    for base, record in zip(context.params["pictured"], context.inputs("pictured"), strict=True):
+        for group in context.read_groups(record, "documents", ["images.list.element.bytes"]):
+            counts = np.asarray(list_array(group["images"]).value_lengths())
+            rank = rows.read("rank", base, base + group.num_rows)
+            base += group.num_rows
+            has = np.flatnonzero((counts > 0) & (rank != DROPPED))
+            has = has[verdicts.take("survivor", rank[has]) == rank[has]]
+            sizes = list_sums(group["images"], "bytes")[has]
+            side = splits.take("split", rank[has])
+            length = ranks.take("text_bytes", rank[has])
+            for code in (TRAIN, HELD_OUT):
+                mine = side == code
+                yield code, int(mine.sum()), int(length[mine].sum()), int(sizes[mine].sum())
 
 
 STEP = Step("split", run)

@@ -12,6 +12,7 @@ from dataflow.shards import index_table, write_token_shard
 from dataflow.steps.tokenizer import open_tokenizer
 from dataflow.tables import INDEX
 from dataflow.tasks import Step, StepContext
+from dataflow.tilings import with_token_counts
 
 
 def run(context: StepContext) -> dict[str, Any]:
@@ -32,7 +33,11 @@ def run(context: StepContext) -> dict[str, Any]:
         context.create("shard", path, kind="tokens") as sink,
     ):
         tokens = write_token_shard(source, tokenizer, sink)
-    index = index_table(places, places, tokens, shard=context.name, split=context.params["split"])
+    # An index of version 1 has no images.
+    images = with_token_counts(places["images"]) if "images" in places.column_names else None
+    index = index_table(
+        places, places, tokens, shard=context.name, split=context.params["split"], images=images
+    )
     with context.create_table("index", "index", INDEX, kind="index") as out:
         out.write(index)
     with context.store.stream(path) as stream:

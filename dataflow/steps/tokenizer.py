@@ -27,9 +27,8 @@ def _sample(context: StepContext, limit: int) -> Iterator[str]:
                 for i in range(len(sample)):
                     if drawn >= limit:
                         return
-                    text = sample.text(i)
-                    drawn += len(text)
-                    yield text.decode()
+                    drawn += len(sample.text(i))
+                    yield from sample.pieces(i)
 
 
 def take(path: str | Path) -> Tokenizer:

@@ -61,7 +61,7 @@ def read_texts(files: Iterable[Path], field: str = "text") -> Iterator[str]:
         elif kind.endswith(".tar"):
             for sample in read_content_shard(path):
                 for i in range(len(sample)):
-                    yield sample.text(i).decode()
+                    yield from sample.pieces(i)
         elif kind.endswith(".txt"):
             yield path.read_text(encoding="utf-8", errors="strict")
         else:

@@ -6,6 +6,7 @@ One core encodes several times more text with tiktoken than with ``tokenizers``
 
 from __future__ import annotations
 
+import functools
 import itertools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -260,6 +261,18 @@ class Tokenizer:
             self._reference = tokenizers.Tokenizer.from_str(orjson.dumps(self._data).decode())
             self._reference.encode_special_tokens = True
         return self._reference
+
+    @functools.cached_property
+    def token_bytes(self) -> npt.NDArray[np.int64]:
+        """How many bytes of text the token with each id holds; 0 for specials and for unused ids.
+
+        Only for a tokenizer that has a definition.
+        """
+        sizes = np.zeros(self.vocab_size, np.int64)
+        assert self.definition is not None, "tokenizers itself knows no bytes of tokens"
+        for token, i in self.definition.tokens.items():
+            sizes[i] = len(token)
+        return sizes
 
     def decode(self, ids: Sequence[int] | npt.NDArray[Any]) -> bytes:
         """The UTF-8 bytes of ids; inverse of `encode`. A special gives its spelling."""

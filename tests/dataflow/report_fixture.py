@@ -204,6 +204,8 @@ def _document(doc: Doc) -> dict[str, Any]:
         "encoding": "utf-8",
         "metadata": None,
         "text": doc.text,
+        "images": [],
+        "loss": [],
     }
 
 
@@ -245,6 +247,7 @@ def _index_row(doc: Doc, position: int) -> dict[str, Any]:
         "domain": None,
         "split": "heldout" if heldout else "train",
         "cluster": doc.fate.get("cluster"),
+        "images": [],
     }
 
 

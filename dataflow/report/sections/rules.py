@@ -12,7 +12,7 @@ from dataflow.report.rules import RuleTally
 from dataflow.report.samples import clip
 from dataflow.report.scales import coarsen
 from dataflow.report.sections.parts import Cell, Column, Row, code, legend, section, table
-from quality.signals import SIGNALS
+from dataflow.signals import SIGNALS
 
 MAX_SHOWN = 80
 """Rules with a chart and documents of their own; all are in the table."""

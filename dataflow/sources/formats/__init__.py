@@ -11,13 +11,18 @@ from typing import NamedTuple
 
 from dataflow.sources.formats.arrow import read as read_arrow
 from dataflow.sources.formats.html import read as read_html
+from dataflow.sources.formats.image_text import cut as cut_image_text
+from dataflow.sources.formats.image_text import read as read_image_text
 from dataflow.sources.formats.jsonl import cut as cut_jsonl
 from dataflow.sources.formats.jsonl import read as read_jsonl
+from dataflow.sources.formats.llava import cut as cut_llava
+from dataflow.sources.formats.llava import read as read_llava
 from dataflow.sources.formats.man import SUFFIXES as MAN
 from dataflow.sources.formats.man import read as read_man
 from dataflow.sources.formats.parquet import cut as cut_parquet
 from dataflow.sources.formats.parquet import read as read_parquet
 from dataflow.sources.formats.pdf import read as read_pdf
+from dataflow.sources.formats.pdf_pages import read as read_pdf_pages
 from dataflow.sources.formats.suffixes import HTML, TEXT
 from dataflow.sources.formats.text import read as read_text
 from dataflow.sources.formats.warc import read as read_warc
@@ -42,4 +47,8 @@ FORMATS: dict[str, Format] = {
     "pdf": Format((".pdf",), read_pdf),
     "man": Format(MAN, read_man),
     "text": Format(tuple(TEXT), read_text),
+    # Never chosen by a name: what files with these hold is else text.
+    "image-text": Format((), read_image_text, cut_image_text),
+    "llava": Format((), read_llava, cut_llava),
+    "pdf-pages": Format((), read_pdf_pages),
 }

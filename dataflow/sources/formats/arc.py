@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from dataflow.sources.formats.frames import SHARED, Damage, take
-from dataflow.sources.formats.payload import Stored, outcome_of
+from dataflow.sources.formats.stored import Make, Stored
 from dataflow.sources.formats.window import Window
 from dataflow.sources.opened import Opened
 from dataflow.sources.refusal import Refusal
@@ -28,8 +28,8 @@ class _Line(NamedTuple):
     length: int
 
 
-def read(opened: Opened) -> Outcomes:
-    """An outcome for each record but the file's own description, and for each damaged place."""
+def read(opened: Opened, make: Make) -> Outcomes:
+    """What ``make`` makes of each record but the file's own description, and damaged places."""
     window = Window(opened, 0)
     ordinal = 0
     limit = opened.spec.limits.max_record_bytes
@@ -53,7 +53,9 @@ def read(opened: Opened) -> Outcomes:
             found = take(window, offset, {}, line.length, limit)
             if not isinstance(found, Damage):
                 if not line.url.startswith("filedesc:"):
-                    yield outcome_of(opened, _stored(offset, line, found.block))
+                    outcome = make(_stored(offset, line, found.block))
+                    if outcome is not None:
+                        yield outcome
                 continue
             yield opened.unreadable(offset, found.refusal)
             if found.refusal.reason == "record-too-large":

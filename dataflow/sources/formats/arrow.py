@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -26,6 +26,20 @@ def read(opened: Opened) -> Outcomes:
     Refusal
         ``corrupt`` for a file without a readable schema, ``missing-field`` without a text column.
     """
+
+    def found(batch: pa.RecordBatch, first: int) -> Outcomes:
+        return rows_of(opened, batch, first, MEDIA_TYPE)
+
+    yield from read_rows(opened, found, opened.spec.fields.text)
+
+
+def read_rows(
+    opened: Opened, found: Callable[[pa.RecordBatch, int], Outcomes], text: str | None = None
+) -> Outcomes:
+    """What ``found`` makes of each batch and the number of its first row.
+
+    ``text`` is a column that must be there.
+    """
     source: Any = opened.raw
     if opened.compression is not None or not opened.raw.seekable():
         source = io.BytesIO(opened.whole())
@@ -37,14 +51,14 @@ def read(opened: Opened) -> Outcomes:
         reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
     except ERRORS as error:
         raise Refusal("corrupt", one_line(error)) from None
-    text = opened.spec.fields.text
-    if text not in reader.schema.names and text.split(".")[0] not in reader.schema.names:
-        raise Refusal("missing-field", f"no column {text!r}; columns: {reader.schema.names}")
+    names = reader.schema.names
+    if text is not None and text not in names and text.split(".")[0] not in names:
+        raise Refusal("missing-field", f"no column {text!r}; columns: {names}")
     first = 0
     try:
         for batch in _batches(reader, is_file):
             batch.validate(full=False)
-            yield from rows_of(opened, batch, first, MEDIA_TYPE)
+            yield from found(batch, first)
             first += batch.num_rows
     except ERRORS as error:
         refusal = Refusal("corrupt", f"rows from {first}: {one_line(error)}")

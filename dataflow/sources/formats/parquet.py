@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataflow.sources.formats.batches import ERRORS, rows_of
-from dataflow.sources.formats.rows import columns
+from dataflow.sources.formats.rows import columns as columns_of
 from dataflow.sources.opened import Opened
 from dataflow.sources.refusal import Refusal
 from dataflow.sources.spec import Item, Outcomes
@@ -30,8 +30,25 @@ def read(opened: Opened) -> Outcomes:
     Refusal
         ``corrupt`` for a file without a readable footer, ``missing-field`` without a text column.
     """
+
+    def found(batch: pa.RecordBatch, first: int) -> Outcomes:
+        return rows_of(opened, batch, first, MEDIA_TYPE)
+
+    yield from read_rows(opened, _wanted, found, _BATCH_ROWS)
+
+
+def read_rows(
+    opened: Opened,
+    wanted: Callable[[pa.Schema, Opened], list[str] | None] | None,
+    found: Callable[[pa.RecordBatch, int], Outcomes],
+    batch_rows: int,
+) -> Outcomes:
+    """What ``found`` makes of each batch and the number of its first row.
+
+    ``wanted`` names the columns that are read, of a schema (None: all).
+    """
     file = _open(opened)
-    wanted = _wanted(file.schema_arrow, opened)
+    columns = wanted(file.schema_arrow, opened) if wanted is not None else None
     metadata = file.metadata
     item = opened.item
     last = metadata.num_row_groups if item.end < 0 else min(item.end, metadata.num_row_groups)
@@ -40,8 +57,8 @@ def read(opened: Opened) -> Outcomes:
         first = sum(counts[:group])
         done = 0
         try:
-            for batch in file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=wanted):
-                yield from rows_of(opened, batch, first + done, MEDIA_TYPE)
+            for batch in file.iter_batches(batch_rows, row_groups=[group], columns=columns):
+                yield from found(batch, first + done)
                 done += batch.num_rows
         except ERRORS as error:
             detail = f"row group {group}, rows {first + done} to {first + counts[group] - 1}"
@@ -68,7 +85,7 @@ def _open(opened: Opened) -> Any:
 
 def _wanted(schema: pa.Schema, opened: Opened) -> list[str] | None:
     fields = opened.spec.fields
-    names = columns(fields)
+    names = columns_of(fields)
     if fields.text not in schema.names and fields.text.split(".")[0] not in schema.names:
         raise Refusal("missing-field", f"no column {fields.text!r}; columns: {schema.names}")
     return None if names is None else [n for n in names if n in schema.names]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import xxhash
 
 from dataflow.sources import rights
 from dataflow.sources.encodings import decode
 from dataflow.sources.extract import extract
+from dataflow.sources.formats.gathered import Fetch
+from dataflow.sources.formats.interleaved import Interleaved, interleave
 from dataflow.sources.formats.pdf import text_of
+from dataflow.sources.formats.stored import Stored
 from dataflow.sources.formats.suffixes import TEXT
 from dataflow.sources.formats.text import one_line_end
 from dataflow.sources.http import charset_of, decoded_body, media_type_of, parse_response
@@ -22,32 +25,15 @@ PLAIN = frozenset(TEXT.values()) | {"text/x-markdown", "text/x-web-markdown"}
 _UNKNOWN = frozenset({"", "application/octet-stream", "unknown/unknown", "application/unknown"})
 
 
-class Stored(NamedTuple):
-    """An archive record: its block, and what its header says.
-
-    ``is_http``: the block is an HTTP response; else it is the payload of type ``content_type``.
-    ``cut``: the archive stored only a part and says so.
-    """
-
-    offset: int
-    block: bytes
-    is_http: bool
-    content_type: str
-    url: str
-    record_id: str
-    captured_at: int | None
-    cut: bool = False
-
-
-def outcome_of(opened: Opened, stored: Stored) -> Outcome:
-    """The record, or the reason why there is none."""
+def outcome_of(opened: Opened, stored: Stored, shown: Fetch | None = None) -> Outcome:
+    """The record, or the reason why there is none; pages take their images from ``shown``."""
     try:
-        return _record_of(opened, stored)
+        return _record_of(opened, stored, shown)
     except Refusal as refusal:
         return opened.unreadable(stored.offset, refusal)
 
 
-def _record_of(opened: Opened, stored: Stored) -> Record:
+def _record_of(opened: Opened, stored: Stored, shown: Fetch | None) -> Record:
     spec = opened.spec
     marks: set[str] = set()
     content_type = stored.content_type
@@ -68,8 +54,11 @@ def _record_of(opened: Opened, stored: Stored) -> Record:
     charset = charset_of(content_type)
     license_id: str | None = None
     metadata: dict[str, Any] = {}
+    interleaved: Interleaved | None = None
     if media_type in HTML:
-        page = extract(body, charset, spec)
+        if shown is not None:
+            interleaved = interleave(body, charset, spec, stored.url, shown)
+        page = interleaved.page if interleaved is not None else extract(body, charset, spec)
         text, encoding, damaged, license_id = page.text, page.encoding, page.damaged, page.license
         marks |= page.rights
     elif media_type in PLAIN:
@@ -89,7 +78,7 @@ def _record_of(opened: Opened, stored: Stored) -> Record:
         metadata["damaged"] = damaged
     if stored.cut:
         metadata["cut"] = True
-    return Record(
+    record = Record(
         uri=opened.item.uri,
         offset=stored.offset,
         text=text,
@@ -101,6 +90,7 @@ def _record_of(opened: Opened, stored: Stored) -> Record:
         encoding=encoding,
         metadata=metadata or None,
     )
+    return interleaved.put_into(record) if interleaved is not None else record
 
 
 def _sniff(body: bytes) -> str:

@@ -41,14 +41,6 @@ def record_of(
     if not text or text.isspace():
         raise Refusal("no-text")
     license_id = lookup(row, fields.license) if fields.license else None
-    metadata = {
-        name: plain(value)
-        for name in _metadata_names(row, fields)
-        if (value := lookup(row, name)) is not None
-    }
-    for key, path in (("id", fields.id), ("url", fields.url)):
-        if path and (value := lookup(row, path)) is not None:
-            metadata[key] = plain(value)
     return Record(
         uri=uri,
         offset=offset,
@@ -58,12 +50,29 @@ def record_of(
         license=license_id if isinstance(license_id, str) and license_id else spec.license,
         captured_at=seconds(lookup(row, fields.captured_at)) if fields.captured_at else None,
         encoding="utf-8",
-        metadata=metadata or None,
+        metadata=metadata_of(row, fields) or None,
     )
 
 
-def _metadata_names(row: Mapping[str, Any], fields: Fields) -> Iterator[str]:
-    used = {fields.text, fields.id, fields.url, fields.license, fields.captured_at}
+def metadata_of(
+    row: Mapping[str, Any], fields: Fields, without: frozenset[str] = frozenset()
+) -> dict[str, Any]:
+    """What of a row goes to the metadata; ``*`` leaves out the columns in ``without``."""
+    metadata = {
+        name: plain(value)
+        for name in _metadata_names(row, fields, without)
+        if (value := lookup(row, name)) is not None
+    }
+    for key, path in (("id", fields.id), ("url", fields.url)):
+        if path and (value := lookup(row, path)) is not None:
+            metadata[key] = plain(value)
+    return metadata
+
+
+def _metadata_names(
+    row: Mapping[str, Any], fields: Fields, without: frozenset[str]
+) -> Iterator[str]:
+    used = {fields.text, fields.id, fields.url, fields.license, fields.captured_at} | without
     for name in fields.metadata:
         if name == "*":
             yield from (k for k in row if k not in used)
@@ -72,14 +81,20 @@ def _metadata_names(row: Mapping[str, Any], fields: Fields) -> Iterator[str]:
 
 
 def lookup(row: Mapping[str, Any], path: str) -> Any:
-    """The value of a field, or of a dotted path where no field has the whole name; else None."""
+    """The value of a field, or of a dotted path where no field has the whole name; else None.
+
+    A number in a path counts the elements of a list from 0.
+    """
     if path in row:
         return row[path]
     value: Any = row
     for part in path.split("."):
-        if not isinstance(value, Mapping) or part not in value:
+        if isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        elif isinstance(value, Mapping) and part in value:
+            value = value[part]
+        else:
             return None
-        value = value[part]
     return value
 
 

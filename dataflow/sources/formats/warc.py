@@ -16,9 +16,11 @@ from typing import NamedTuple
 from fastwarc.warc import ArchiveIterator
 
 from dataflow.sources.formats import arc
+from dataflow.sources.formats.archive_images import ArchiveImages
 from dataflow.sources.formats.frames import SHARED, Damage, Headers, frames
-from dataflow.sources.formats.payload import Stored, outcome_of
+from dataflow.sources.formats.payload import outcome_of
 from dataflow.sources.formats.rows import seconds
+from dataflow.sources.formats.stored import Make, Stored
 from dataflow.sources.http import media_type_of
 from dataflow.sources.opened import Opened
 from dataflow.sources.refusal import Refusal
@@ -37,14 +39,28 @@ class _Place(NamedTuple):
 
 
 def read(opened: Opened) -> Outcomes:
-    """An outcome for each document record and for each damaged place."""
+    """An outcome for each document record and for each damaged place.
+
+    Where images are asked for, pages have those that the archive holds. The records of the images
+    are rows (``media-type``) as they are without.
+    """
     if opened.item.size == 0:
         raise Refusal("empty")
+    if opened.spec.html != "interleaved" or not opened.raw.seekable():
+        yield from _read(opened, lambda stored: outcome_of(opened, stored))
+        return
+    with ArchiveImages(opened.spec) as images:
+        for _ in _read(opened, images.add):
+            pass  # damage: the second pass meets it again, and reports it
+        yield from _read(opened, lambda stored: outcome_of(opened, stored, images.fetch))
+
+
+def _read(opened: Opened, make: Make) -> Outcomes:
     if opened.head(9) == b"filedesc:":
-        yield from arc.read(opened)
+        yield from arc.read(opened, make)
         return
     by_member = opened.compression in (None, "gzip") and opened.raw.seekable()
-    place = yield from _read_quickly(opened, by_member)
+    place = yield from _read_quickly(opened, by_member, make)
     if place is None:
         return
     if not by_member:
@@ -54,11 +70,15 @@ def read(opened: Opened) -> Outcomes:
     for found in frames(opened, *place):
         if isinstance(found, Damage):
             yield opened.unreadable(found.offset, found.refusal)
-        elif (outcome := _outcome(opened, found.offset, found.headers, found.block)) is not None:
-            yield outcome
+        else:
+            outcome = _outcome(opened, found.offset, found.headers, found.block, make)
+            if outcome is not None:
+                yield outcome
 
 
-def _read_quickly(opened: Opened, by_member: bool) -> Generator[Outcome, None, _Place | None]:
+def _read_quickly(
+    opened: Opened, by_member: bool, make: Make
+) -> Generator[Outcome, None, _Place | None]:
     """Read with fastwarc; return where to go on carefully, or None at a clean end.
 
     fastwarc gives a record inside a gzip member the position of the member or of the next one, so
@@ -91,7 +111,7 @@ def _read_quickly(opened: Opened, by_member: bool) -> Generator[Outcome, None, _
                 block = record.reader.read()
                 if len(block) != length:
                     break
-                held = _outcome(opened, start, headers, block)
+                held = _outcome(opened, start, headers, block, make)
             ordinal += 1
         else:
             if opened.compression != "gzip" or last < 0 or _starts_member(opened, last):
@@ -114,7 +134,9 @@ def _too_large(declared: str, limit: int) -> Refusal:
     return Refusal("record-too-large", f"{declared} bytes, limit {limit}")
 
 
-def _outcome(opened: Opened, offset: int, headers: Headers, block: bytes) -> Outcome | None:
+def _outcome(
+    opened: Opened, offset: int, headers: Headers, block: bytes, make: Make
+) -> Outcome | None:
     kind = headers.get("warc-type", "").lower()
     if kind in _REFUSED:
         detail = headers.get("warc-refers-to", "") or headers.get("warc-segment-origin-id", "")
@@ -132,4 +154,4 @@ def _outcome(opened: Opened, offset: int, headers: Headers, block: bytes) -> Out
         captured_at=seconds(headers.get("warc-date", "")),
         cut=bool(headers.get("warc-truncated", "")),
     )
-    return outcome_of(opened, stored)
+    return make(stored)

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from dataflow.sources import Limits
+from vl_data.images import MARK
+from vl_data.limits import Limits as ImageLimits
 
 Reader = Callable[..., Any]
 
@@ -70,3 +72,47 @@ def test_a_missing_package_is_named(
     found = read_all()
     assert found.refused == [("a.pdf", 0, "missing-package")]
     assert "pypdfium2" in found.all[0].detail
+
+
+def test_pages_as_images_with_their_text(tmp_path: Path, read_all: Reader) -> None:
+    pytest.importorskip("pypdfium2")
+    (tmp_path / "a.pdf").write_bytes(pdf(["First page.", "", "Third page."]))
+    found = read_all(format="pdf-pages", pdf_dpi=72)
+    assert found.texts == [f"{MARK}\nFirst page.", MARK, f"{MARK}\nThird page."]
+    first, second, third = found.records
+    assert [r.offset for r in found.records] == [0, 1, 2]
+    assert third.metadata == {"page": 3, "pages": 3}
+    (picture,) = third.images
+    assert (picture.ref, picture.facts.format) == ("a.pdf#page=3", "png")
+    assert (picture.facts.width, picture.facts.height) == (300, 300)
+    assert (first.images[0].facts.blank, second.images[0].facts.blank) == (False, True)
+    assert [r.images[0].data for r in read_all(format="pdf-pages", pdf_dpi=72).records] == [
+        r.images[0].data for r in found.records
+    ]
+    larger = read_all(format="pdf-pages", pdf_dpi=144).records[0].images[0].facts
+    assert (larger.width, larger.height) == (600, 600)
+
+
+def test_pages_that_cannot_be_drawn(
+    tmp_path: Path, read_all: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pypdfium2")
+    huge = pdf(["a", "b"]).replace(b"[0 0 300 300]", b"[0 0 999 999]", 1)
+    (tmp_path / "huge.pdf").write_bytes(huge)
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4\n" + b"nothing of the kind " * 50)
+    (tmp_path / "long.pdf").write_bytes(pdf(["page"] * 6))
+    found = read_all(
+        format="pdf-pages",
+        limits=Limits(max_pdf_pages=5),
+        images=ImageLimits(max_pixels=1_000_000),
+    )
+    assert found.refused == [
+        ("broken.pdf", 0, "extraction-failed"),
+        ("huge.pdf", 0, "image-bomb"),
+        ("long.pdf", 0, "work-budget"),
+    ]
+    assert found.texts == [f"{MARK}\nb"]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    missing = read_all(format="pdf-pages")
+    assert {reason for _, _, reason in missing.refused} == {"missing-package"}
+    assert "leyden[pdf]" in missing.all[0].detail
