@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,16 @@ from mixtures.inventory import Inventory, take_inventory
 from mixtures.order import Stream, write_streams
 from mixtures.quotas import Quotas
 from mixtures.refusal import check_supply
-from mixtures.spec import PlanSpec
+from mixtures.spec import Packing, PlanSpec
+from mixtures.whole import write_whole
 
 FORMAT = "leyden.plan"
-VERSION = 1
-POLICY = "components/1"
-"""Documents of a component end to end, cut at sequence ends; whole sequences are interleaved."""
+VERSIONS: dict[Packing, int] = {"stream": 1, "whole": 2}
+"""The format of each packing's plans."""
+POLICIES: dict[Packing, str] = {"stream": "components/1", "whole": "whole/1"}
+"""``components/1``: documents of a component end to end, cut at sequence ends; whole sequences are
+interleaved. ``whole/1``: documents of a component packed by best fit, window after window; their
+sequences are interleaved by the tokens in them."""
 
 HEAD = "plan.json"
 SORT_BYTES = 256 << 20
@@ -34,7 +39,7 @@ SORT_BYTES = 256 << 20
 
 _WINDOW = 1 << 20
 
-ARRAYS = {
+STREAM_ARRAYS = {
     "sequence_component": "u2",
     "sequence_ordinal": "i8",
     "sequence_first": "i8",
@@ -54,15 +59,15 @@ def canonical(value: Any) -> bytes:
 
 def plan_key(run: Run, spec: PlanSpec) -> str:
     """The hash of all that a plan is made of: it names the folder."""
-    made_of = {**_inputs(run), "spec": spec.model_dump(mode="json")}
+    made_of = {**_inputs(run, spec), "spec": spec.model_dump(mode="json")}
     return str(blake3.blake3(canonical(made_of)).hexdigest())
 
 
-def _inputs(run: Run) -> dict[str, Any]:
+def _inputs(run: Run, spec: PlanSpec) -> dict[str, Any]:
     return {
         "format": FORMAT,
-        "version": VERSION,
-        "policy": POLICY,
+        "version": VERSIONS[spec.packing],
+        "policy": POLICIES[spec.packing],
         "corpus": run.header["logical_root"],
         "tokenizer": run.tokenizer.stats["hash"],
     }
@@ -85,17 +90,22 @@ def compile_plan(run: Run, spec: PlanSpec, out: Path, sort_bytes: int = SORT_BYT
     folder = out / f"plan-{plan_key(run, spec)[:16]}"
     if (folder / HEAD).exists():
         return folder
-    inventory = take_inventory(run, spec.l1)
-    quotas = Quotas(spec)
-    drawn = interleave(quotas, len(spec.components), spec.sequences, spec.length)
-    counts = np.bincount(drawn, minlength=len(spec.components))
-    asked = [int(count) * spec.length for count in counts]
-    check_supply(run.store.uri, spec, asked, inventory)
+    inventory = take_inventory(run, spec.l1, spec)
+    if spec.packing == "stream":
+        drawn, asked = _interleaved(run, spec, inventory)
+        write = partial(_write, run, spec, inventory, drawn, asked)
+    else:
+        write = partial(write_whole, run, spec, inventory)
     out.mkdir(parents=True, exist_ok=True)
     # The folder appears whole or not at all: several ranks may compile the same plan at once.
     temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=out))
     try:
-        head = _write(run, spec, inventory, drawn, asked, temporary, sort_bytes)
+        head = {
+            **_inputs(run, spec),
+            "spec": spec.model_dump(mode="json"),
+            **write(temporary, sort_bytes),
+        }
+        head["hash"] = head_hash(head)
         (temporary / HEAD).write_bytes(orjson.dumps(head, option=orjson.OPT_INDENT_2) + b"\n")
         temporary.chmod(0o755)
         try:
@@ -108,6 +118,17 @@ def compile_plan(run: Run, spec: PlanSpec, out: Path, sort_bytes: int = SORT_BYT
     return folder
 
 
+def _interleaved(
+    run: Run, spec: PlanSpec, inventory: Inventory
+) -> tuple[npt.NDArray[np.uint16], list[int]]:
+    """The component of each sequence, and the tokens asked of each component: there are as many."""
+    drawn = interleave(Quotas(spec), len(spec.components), spec.sequences, spec.length)
+    counts = np.bincount(drawn, minlength=len(spec.components))
+    asked = [int(count) * spec.length for count in counts]
+    check_supply(run.store.uri, spec, asked, inventory)
+    return drawn, asked
+
+
 def _write(
     run: Run,
     spec: PlanSpec,
@@ -117,7 +138,7 @@ def _write(
     folder: Path,
     sort_bytes: int,
 ) -> dict[str, Any]:
-    """Write the arrays; return the head."""
+    """Write the arrays; return the head's account of them."""
     supply = [inventory.of(component, spec.l1) for component in spec.components]
     epochs = [
         -(-wanted // tokens) if wanted else 0
@@ -126,16 +147,14 @@ def _write(
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(create_array(folder, name, dtype))
-            for name, dtype in ARRAYS.items()
+            for name, dtype in STREAM_ARRAYS.items()
         }
         streams = write_streams(run, spec, asked, epochs, writers, folder, sort_bytes)
         writers["stream_start"].flush()
         laid = map_array(folder, "stream_start", writers["stream_start"].describe())
         _write_sequences(drawn, spec.length, streams, laid, writers)
         arrays = {name: writer.describe() for name, writer in writers.items()}
-    head: dict[str, Any] = {
-        **_inputs(run),
-        "spec": spec.model_dump(mode="json"),
+    return {
         "components": [
             {
                 "name": component.name,
@@ -151,7 +170,6 @@ def _write(
         ],
         "arrays": arrays,
     }
-    return {**head, "hash": head_hash(head)}
 
 
 def _write_sequences(

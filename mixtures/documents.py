@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from dataflow.lists import empty_lists, flat_list, list_sums
 from dataflow.run import Run
 from dataflow.shards import order_key
 from dataflow.tables import INDEX, check_table
@@ -47,6 +48,18 @@ class ShardDocuments:
         return found
 
     @property
+    def images(self) -> npt.NDArray[np.int64]:
+        """How many images each document has."""
+        return np.diff(flat_list(self.table["images"])[1])
+
+    def expanded(self, tiling: str | None) -> npt.NDArray[np.int64]:
+        """Tokens of each document as a model reads them: the features of its images by ``tiling``
+        in the place of one token each. None counts one."""
+        if tiling is None:
+            return self.tokens
+        return self.tokens - self.images + list_sums(self.table["images"], f"tokens_{tiling}")
+
+    @property
     def trains(self) -> npt.NDArray[np.bool_]:
         """Which documents may train a model.
 
@@ -65,9 +78,14 @@ class ShardDocuments:
         mask: npt.NDArray[np.bool_] = pc.equal(split, TRAIN).to_numpy(zero_copy_only=False)
         return mask
 
-    def components(self, components: tuple[Component, ...], l1: int) -> npt.NDArray[np.int32]:
-        """The component of each document, ``NO_COMPONENT`` where it is of none or held out."""
-        tokens, trains = self.tokens, self.trains
+    def components(
+        self, components: tuple[Component, ...], l1: int, tiling: str | None = None
+    ) -> npt.NDArray[np.int32]:
+        """The component of each document, ``NO_COMPONENT`` where it is of none or held out.
+
+        Lengths are those of `expanded`.
+        """
+        tokens, trains = self.expanded(tiling), self.trains
         found = np.full(len(self), NO_COMPONENT, np.int32)
         for number, component in enumerate(components):
             low, high = bounds(component.length, l1)
@@ -116,6 +134,12 @@ def walk(run: Run, columns: list[str]) -> Iterator[ShardDocuments]:
         with run.store.open(path) as stream:
             file = pq.ParquetFile(stream)
             check_table(file.schema_arrow, INDEX, path)
-            documents = ShardDocuments(number, first, file.read(columns, use_threads=False))
+            there = [name for name in columns if name in file.schema_arrow.names]
+            table = file.read(there, use_threads=False)
+        for name in columns:
+            if name not in there:  # of an index from before it was declared: lists, all empty
+                field = INDEX.schema.field(name)
+                table = table.append_column(field, empty_lists(table.num_rows, field.type))
+        documents = ShardDocuments(number, first, table)
         yield documents
         first += len(documents)

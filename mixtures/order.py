@@ -19,8 +19,10 @@ import numpy.typing as npt
 from dataflow.external import Records, sorted_records
 from dataflow.run import Run
 from dataflow.shards import order_key
+from dataflow.tables import TILINGS
 from mixtures.arrays import ArrayWriter
-from mixtures.documents import ShardDocuments, walk
+from mixtures.documents import NO_COMPONENT, ShardDocuments, walk
+from mixtures.errors import PlanRefused
 from mixtures.spec import PlanSpec
 
 _ENTRY = np.dtype(
@@ -65,28 +67,66 @@ def write_streams(
     streams: list[Stream] = []
     component, laid, entries = 0, 0, 0
     begins = 0
-    batches = _entries(run, spec, epochs, writers)
-    for part in sorted_records(
-        batches, ("group", "block", "key", "document"), scratch, "order", memory_bytes
-    ):
-        owners = (part["group"] // _EPOCHS).astype(np.int64)
-        cuts = np.flatnonzero(np.diff(owners)) + 1
-        for mine in np.split(part, cuts):
-            owner = int(mine["group"][0]) // _EPOCHS
-            while component < owner:
-                streams.append(Stream(begins, entries))
-                component, laid, begins = component + 1, 0, entries
-            ends = laid + np.cumsum(mine["tokens"])
-            starts = ends - mine["tokens"]
-            wanted = int(np.searchsorted(starts, asked[owner]))
-            writers["stream_document"].add(mine["document"][:wanted])
-            writers["stream_start"].add(starts[:wanted])
-            entries += wanted
-            laid = int(ends[-1])
+    for part in epoch_order(run, spec, epochs, writers, scratch, memory_bytes):
+        owner = part.component
+        while component < owner:
+            streams.append(Stream(begins, entries))
+            component, laid, begins = component + 1, 0, entries
+        ends = laid + np.cumsum(part.tokens)
+        starts = ends - part.tokens
+        wanted = int(np.searchsorted(starts, asked[owner]))
+        writers["stream_document"].add(part.documents[:wanted])
+        writers["stream_start"].add(starts[:wanted])
+        entries += wanted
+        laid = int(ends[-1])
     while component < len(spec.components):
         streams.append(Stream(begins, entries))
         component, begins = component + 1, entries
     return streams
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Documents of one component and epoch that follow each other, at least one, and their tokens
+    as the plan counts them."""
+
+    component: int
+    epoch: int
+    documents: npt.NDArray[np.int64]
+    tokens: npt.NDArray[np.int64]
+
+
+def epoch_order(
+    run: Run,
+    spec: PlanSpec,
+    epochs: Sequence[int],
+    writers: dict[str, ArrayWriter],
+    scratch: Path,
+    memory_bytes: int,
+) -> Iterator[Ordered]:
+    """All documents in order: component after component, epoch after epoch.
+
+    Memory: ``memory_bytes`` for the sort, and the index of one shard.
+
+    Parameters
+    ----------
+    epochs : of each component
+    writers : ``document_offset`` and ``document_tokens``, one entry a document of the index;
+        ``shard_start``, one a shard; with a tiling ``document_length``, one a document
+
+    Raises
+    ------
+    PlanRefused
+        If documents are to be packed whole that have images, and no tiling counts these.
+    """
+    batches = _entries(run, spec, epochs, writers)
+    for part in sorted_records(
+        batches, ("group", "block", "key", "document"), scratch, "order", memory_bytes
+    ):
+        cuts = np.flatnonzero(np.diff(part["group"])) + 1
+        for mine in np.split(part, cuts):
+            component, epoch = divmod(int(mine["group"][0]), _EPOCHS)
+            yield Ordered(component, epoch, mine["document"], mine["tokens"])
 
 
 def _entries(
@@ -94,6 +134,8 @@ def _entries(
 ) -> Iterator[Records]:
     """A record for every document and epoch, shard by shard; writes the documents' places."""
     columns = ["content_id", "member", "token_offset", "tokens", "source", "split"]
+    if spec.packing == "whole":
+        columns.append("images")
     wanted = np.array(epochs, np.int64)
     writers["shard_start"].add([0])
     # An empty batch first: without any the sort would not know the records' type.
@@ -102,15 +144,39 @@ def _entries(
         writers["shard_start"].add([shard.first + len(shard)])
         writers["document_offset"].add(shard.column("token_offset"))
         writers["document_tokens"].add(shard.tokens)
-        component = shard.components(spec.components, spec.l1)
+        lengths = shard.expanded(spec.tiling)
+        if spec.tiling is not None:
+            writers["document_length"].add(lengths)
+        component = shard.components(spec.components, spec.l1, spec.tiling)
+        if spec.packing == "whole":
+            _leave_out(shard, component, lengths, spec)
         for epoch in range(int(wanted.max())):
             drawn = (component >= 0) & (wanted[component] > epoch)
-            yield _of_epoch(shard, component, drawn, spec.seed, epoch)
+            yield _of_epoch(shard, component, lengths, drawn, spec.seed, epoch)
+
+
+def _leave_out(
+    shard: ShardDocuments,
+    component: npt.NDArray[np.int32],
+    lengths: npt.NDArray[np.int64],
+    spec: PlanSpec,
+) -> None:
+    """Take documents out that would have to be cut and have images: an image never is."""
+    pictured = (shard.images > 0) & (component != NO_COMPONENT)
+    if spec.tiling is None and pictured.any():
+        named = spec.components[int(component[pictured][0])].name
+        raise PlanRefused(
+            f"shard {shard.shard} of the index: component {named!r} has documents with images and "
+            "the plan has no tiling to count their features by; give one of "
+            f"{', '.join(TILINGS)}"
+        )
+    component[pictured & (lengths > spec.length)] = NO_COMPONENT
 
 
 def _of_epoch(
     shard: ShardDocuments,
     component: npt.NDArray[np.int32],
+    lengths: npt.NDArray[np.int64],
     drawn: npt.NDArray[np.bool_],
     seed: int,
     epoch: int,
@@ -121,7 +187,7 @@ def _of_epoch(
     found["block"] = shard.blocks(_seed(b"sample", seed, epoch))[rows]
     found["key"] = order_key(shard.table["content_id"], _seed(b"document", seed, epoch))[rows]
     found["document"] = shard.first + rows
-    found["tokens"] = shard.tokens[rows]
+    found["tokens"] = lengths[rows]
     return found
 
 

@@ -5,23 +5,36 @@ head, ``plan.json``:
 
 ``sequence_component``, ``sequence_ordinal`` : of each sequence, its component, and how many
     sequences of that component come before it
-``sequence_first`` : of each sequence, the stream entry that its first token lies in
 ``component_sequence`` : the numbers of the sequences, component after component
-``stream_document``, ``stream_start`` : the components' documents laid end to end, epoch after
-    epoch: the document, and the token of the component's stream that it begins at
 ``document_offset``, ``document_tokens`` : of each document of the corpus, the byte of the token
     shard's tar that its ids begin at, and their count
 ``shard_start`` : of each shard of the corpus, the number of its first document; then the end
 
+With packing ``stream`` sequence j of a component is tokens ``j L`` to ``(j + 1) L`` of the
+component's stream:
+
+``sequence_first`` : of each sequence, the stream entry that its first token lies in
+``stream_document``, ``stream_start`` : the components' documents laid end to end, epoch after
+    epoch: the document, and the token of the component's stream that it begins at
+
+With packing ``whole`` a sequence is a list of pieces, each a document or, of one longer than L, at
+most L tokens of it; what they leave of L is padding:
+
+``packed_first`` : of each sequence, in the order of ``component_sequence``, the number of its first
+    piece; then the end
+``piece_document``, ``piece_start`` : of each piece the document, and its token that it begins at
+``document_length`` : with a tiling, of each document its tokens with the features of its images,
+    in which pieces are counted
+
 A document is named by its row in the run's index, shard after shard in the order of the run's
-shards. Sequence j of a component is tokens ``j L`` to ``(j + 1) L`` of the component's stream.
+shards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +43,19 @@ import orjson
 from dataflow.run import Run
 from dataflow.store import Store
 from mixtures.arrays import check_array, map_array
-from mixtures.compiling import ARRAYS, FORMAT, HEAD, VERSION, compile_plan, head_hash
+from mixtures.compiling import (
+    FORMAT,
+    HEAD,
+    STREAM_ARRAYS,
+    VERSIONS,
+    compile_plan,
+    head_hash,
+)
 from mixtures.errors import PlanError, PlanRefused
+from mixtures.layouts import Layout, StreamLayout, WholeLayout
+from mixtures.piece import Piece
 from mixtures.spec import Component, LateMixture, PlanSpec, Transition
+from mixtures.whole import EXPANDED_ARRAYS, WHOLE_ARRAYS
 
 __all__ = [
     "Component",
@@ -45,19 +68,9 @@ __all__ = [
     "Transition",
 ]
 
-_SCAN = 1 << 22
-
-
-class Piece(NamedTuple):
-    """A stretch of one document's tokens in a packed sequence: one segment of ``cu_seqlens``."""
-
-    document: int
-    token_start: int
-    token_length: int
-
 
 class Plan:
-    """A compiled plan; ``plan[i]`` is the i-th packed sequence, always of ``length`` tokens.
+    """A compiled plan; ``plan[i]`` is the i-th packed sequence of ``length`` tokens.
 
     Attributes
     ----------
@@ -71,6 +84,8 @@ class Plan:
         The logical root of the run, and the hash of its tokenizer.
     components : tuple of str
         Their names, in the order of their numbers.
+    fill : float
+        The share of the plan's tokens that are no padding.
     """
 
     def __init__(self, folder: Path, head: dict[str, Any]) -> None:
@@ -81,28 +96,28 @@ class Plan:
         self.corpus: str = head["corpus"]
         self.tokenizer: str = head["tokenizer"]
         self.components: tuple[str, ...] = tuple(c["name"] for c in head["components"])
+        self.fill: float = head.get("fill", 1.0)
         self._head = head
-        arrays = {name: map_array(folder, name, head["arrays"][name]) for name in ARRAYS}
+        names = list(STREAM_ARRAYS)
+        if self.spec.packing == "whole":
+            names = [*WHOLE_ARRAYS, *(EXPANDED_ARRAYS if self.spec.tiling is not None else ())]
+        arrays = {name: map_array(folder, name, head["arrays"][name]) for name in names}
         self._component = arrays["sequence_component"]
-        self._ordinal = arrays["sequence_ordinal"]
-        self._first = arrays["sequence_first"]
-        self._of_component = arrays["component_sequence"]
-        self._laid = arrays["stream_document"]
-        self._laid_at = arrays["stream_start"]
         self._offset = arrays["document_offset"]
         self._tokens = arrays["document_tokens"]
+        self._lengths = arrays.get("document_length", self._tokens)
         # Small, and asked for with every piece.
         self._shard_start = np.array(arrays["shard_start"])
-        self._streams = np.array([c["start"] for c in head["components"]], np.int64)
-        drawn = [c["drawn"] // self.length for c in head["components"]]
-        self._sequences_before = np.concatenate([[0], np.cumsum(drawn)])
+        layout = StreamLayout if self.spec.packing == "stream" else WholeLayout
+        self._layout: Layout = layout(arrays, head["components"], self.length)
 
     @classmethod
     def compile(cls, corpus: Path | str | Store, spec: PlanSpec, out: Path) -> Plan:
         """Compile the plan of ``spec`` over a run, or open it where it was compiled before.
 
-        Memory does not grow with the corpus, besides 20 bytes a sequence; disk: 16 bytes a
-        document of the corpus, 16 a document laid, 26 a sequence.
+        Memory does not grow with the corpus, besides 40 bytes a sequence; disk: 16 bytes a
+        document of the corpus, 16 a document laid, 26 a sequence. Packed whole, documents take
+        twice the latter while it is compiled.
 
         Parameters
         ----------
@@ -140,8 +155,10 @@ class Plan:
         except orjson.JSONDecodeError as error:
             raise PlanError(f"{path}: not a plan's head ({error}); {again}") from None
         found = (head.get("format"), head.get("version")) if isinstance(head, dict) else None
-        if found != (FORMAT, VERSION):
-            raise PlanError(f"{path}: found {found}, expected {(FORMAT, VERSION)}; {again}")
+        expected = [(FORMAT, version) for version in VERSIONS.values()]
+        if found not in expected:
+            listed = " or ".join(map(str, expected))
+            raise PlanError(f"{path}: found {found}, expected {listed}; {again}")
         if head_hash(head) != head["hash"]:
             raise PlanError(f"{path}: the head does not have the hash that it names; {again}")
         return cls(Path(folder), head)
@@ -161,7 +178,8 @@ class Plan:
         return len(self._component)
 
     def __getitem__(self, i: int) -> list[Piece]:
-        """The pieces of sequence ``i`` in order; their lengths sum to ``length``.
+        """The pieces of sequence ``i`` in order; their lengths sum to ``length``, or where
+        documents are packed whole to less: the rest is padding.
 
         Raises
         ------
@@ -170,21 +188,18 @@ class Plan:
         """
         if not 0 <= i < len(self):
             raise IndexError(f"found sequence {i}, expected 0 to {len(self) - 1}")
-        entry = int(self._first[i])
-        start = int(self._ordinal[i]) * self.length - int(self._laid_at[entry])
-        left = self.length
-        pieces = []
-        while left:
-            document = int(self._laid[entry])
-            taken = min(left, int(self._tokens[document]) - start)
-            pieces.append(Piece(document, start, taken))
-            left -= taken
-            start = 0
-            entry += 1
-        return pieces
+        return self._layout.pieces(i)
 
     def __iter__(self) -> Iterator[list[Piece]]:
         return (self[i] for i in range(len(self)))
+
+    @property
+    def summary(self) -> list[dict[str, Any]]:
+        """The head's account of each component: its documents and tokens in the corpus and the
+        tokens ``drawn``. Where documents are packed whole also those left out (they have images and
+        are longer than L), and as shares of places ``fill``, of the sequences drawn, and
+        ``packed_fill`` and ``best_fill``, of all that were packed, and at most of such lengths."""
+        return [dict(component) for component in self._head["components"]]
 
     def component(self, i: int) -> str:
         """The name of the component that sequence ``i`` is drawn from."""
@@ -195,22 +210,7 @@ class Plan:
 
         Computed by a pass over the stream: it takes time in proportion to the documents laid.
         """
-        found: list[tuple[int, Piece]] = []
-        for low in range(0, len(self._laid), _SCAN):
-            hits = np.flatnonzero(self._laid[low : low + _SCAN] == document)
-            for entry in (hits + low).tolist():
-                found += self._places(document, entry)
-        return sorted(found)
-
-    def _places(self, document: int, entry: int) -> Iterator[tuple[int, Piece]]:
-        """The sequences over which a stream entry stretches."""
-        component = int(np.searchsorted(self._streams, entry, side="right")) - 1
-        first, end = self._sequences_before[component : component + 2].tolist()
-        begin = int(self._laid_at[entry])
-        stop = begin + int(self._tokens[document])
-        for j in range(begin // self.length, min(-(-stop // self.length), end - first)):
-            low, high = max(begin, j * self.length), min(stop, (j + 1) * self.length)
-            yield int(self._of_component[first + j]), Piece(document, low - begin, high - low)
+        return sorted(self._layout.inverse(document))
 
     @property
     def documents(self) -> int:
@@ -218,9 +218,19 @@ class Plan:
         return len(self._tokens)
 
     def tokens(self, documents: npt.ArrayLike) -> npt.NDArray[np.int64]:
-        """How many tokens documents have, the end of document counted."""
+        """How many tokens documents have in their shards, the end of document counted."""
         found: npt.NDArray[np.int64] = np.asarray(self._tokens[np.asarray(documents, np.int64)])
         return found
+
+    def lengths(self, documents: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """How many tokens documents have for a model, in which pieces are counted: as `tokens`,
+        with the features of its images in the place of one token each."""
+        found: npt.NDArray[np.int64] = np.asarray(self._lengths[np.asarray(documents, np.int64)])
+        return found
+
+    def first_document(self, shard: int) -> int:
+        """The number of the first document of a shard."""
+        return int(self._shard_start[shard])
 
     def places(
         self, documents: npt.ArrayLike

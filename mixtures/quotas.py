@@ -11,7 +11,7 @@ from mixtures.spec import PlanSpec
 
 
 @dataclass(frozen=True)
-class _Phase:
+class Phase:
     """Tokens ``start`` to ``stop``, over which shares go linearly from one mixture to another.
 
     The quota of component c at ``start + x`` is
@@ -25,6 +25,7 @@ class _Phase:
     quadratic: tuple[int, ...]
 
     def at(self, component: int, token: int) -> int:
+        """``unit`` times the quota of a component in the first ``token`` tokens."""
         x = token - self.start
         return self.base[component] + (self.linear[component] + self.quadratic[component] * x) * x
 
@@ -33,28 +34,29 @@ class Quotas:
     """The cumulative quota of each component, as a function of the tokens of the stage.
 
     ``at`` is ``unit`` times the quota: an integer without any rounding, so that every machine
-    compiles the same plan.
+    compiles the same plan. ``phases`` follow each other from token 0 to ``end``.
     """
 
     def __init__(self, spec: PlanSpec) -> None:
         self.end = spec.sequences * spec.length
-        pieces = _pieces(spec, self.end)
+        pieces = mixture_pieces(spec, self.end)
         self.unit = math.lcm(
             *(
                 sum(a) * sum(b) * 2 * (stop - start) if a != b else sum(a)
                 for start, stop, a, b in pieces
             )
         )
-        self._phases: list[_Phase] = []
+        phases: list[Phase] = []
         base = (0,) * len(spec.components)
         for start, stop, a, b in pieces:
             phase = self._phase(start, stop, a, b, base)
-            self._phases.append(phase)
+            phases.append(phase)
             base = tuple(phase.at(c, stop) for c in range(len(base)))
+        self.phases = tuple(phases)
 
     def _phase(
         self, start: int, stop: int, a: Sequence[int], b: Sequence[int], base: tuple[int, ...]
-    ) -> _Phase:
+    ) -> Phase:
         total_a, total_b, twice = sum(a), sum(b), 2 * (stop - start)
         linear = tuple(weight * self.unit // total_a for weight in a)
         if tuple(a) == tuple(b):
@@ -64,21 +66,21 @@ class Quotas:
             quadratic = tuple(
                 (end * total_a - begin * total_b) * part for begin, end in zip(a, b, strict=True)
             )
-        return _Phase(start, stop, base, linear, quadratic)
+        return Phase(start, stop, base, linear, quadratic)
 
     def at(self, component: int, token: int) -> int:
         """``unit`` times the quota of a component in the first ``token`` tokens."""
-        phase = next((p for p in self._phases if token <= p.stop), self._phases[-1])
+        phase = next((p for p in self.phases if token <= p.stop), self.phases[-1])
         return phase.at(component, token)
 
     def reach(self, component: int, target: int, length: int) -> int | None:
         """The least n with ``at(component, n * length) >= target``; None when none in the stage."""
-        for phase in self._phases:
+        for phase in self.phases:
             if phase.at(component, phase.stop) >= target:
                 return self._reach_in(phase, component, target, length)
         return None
 
-    def _reach_in(self, phase: _Phase, component: int, target: int, length: int) -> int:
+    def _reach_in(self, phase: Phase, component: int, target: int, length: int) -> int:
         linear = phase.linear[component]
         missing = target - phase.base[component]
         if missing <= 0:
@@ -103,7 +105,7 @@ class Quotas:
         return low
 
 
-def _root(phase: _Phase, component: int, missing: int, unit: int) -> float:
+def _root(phase: Phase, component: int, missing: int, unit: int) -> float:
     """About the x with ``(linear + quadratic x) x = missing``, within the phase."""
     linear, quadratic = phase.linear[component] / unit, phase.quadratic[component] / unit
     wanted = missing / unit
@@ -112,7 +114,9 @@ def _root(phase: _Phase, component: int, missing: int, unit: int) -> float:
     return min(2 * wanted / slope, whole) if slope else whole
 
 
-def _pieces(spec: PlanSpec, end: int) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
+def mixture_pieces(
+    spec: PlanSpec, end: int
+) -> list[tuple[int, int, tuple[int, ...], tuple[int, ...]]]:
     """(start, stop, weights at start, weights at stop) of the stage's phases, none empty."""
     ramp = 0 if spec.transition is None else min(spec.transition.tokens, end)
     late = end if spec.late is None else min(spec.late.start, end)

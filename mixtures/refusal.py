@@ -55,8 +55,13 @@ def _lacking(spec: PlanSpec, asked: Sequence[int], inventory: Inventory, l1: int
 
 
 def _table(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> list[str]:
-    rows = [("component", "class", "documents", "tokens", "asked", "epochs", "at most", "")]
-    for component, wanted in zip(spec.components, asked, strict=True):
+    # Last, as few corpora have any.
+    left_out = [inventory.left_out_of(component, spec.l1)[0] for component in spec.components]
+    named = ("left out",) if any(left_out) else ()
+    rows: list[tuple[str, ...]] = [
+        ("component", "class", "documents", "tokens", "asked", "epochs", "at most", "", *named)
+    ]
+    for component, wanted, images in zip(spec.components, asked, left_out, strict=True):
         documents, tokens = inventory.of(component, spec.l1)
         if not wanted:
             verdict = ""
@@ -74,13 +79,14 @@ def _table(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> list[s
                 f"{wanted / tokens:.2f}" if tokens else "-",
                 str(component.epochs),
                 verdict,
+                *((f"{images:,}: images, longer than a sequence" if images else "",) * len(named)),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return [
         "  "
         + "  ".join(
-            cell.ljust(width) if i in (0, 1, 7) else cell.rjust(width)
+            cell.ljust(width) if i in (0, 1, 7, 8) else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

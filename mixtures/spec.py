@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from typing import Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from dataflow.tables import TILINGS
 from mixtures.lengths import LengthClass
 
 MAX_COMPONENTS = 4096
+MAX_WHOLE_SEQUENCES = 1 << 29
+"""Of a plan that packs documents whole: its schedule counts half sequences in 31 bits."""
+
+Packing = Literal["stream", "whole"]
 
 
 class _Part(BaseModel):
@@ -78,6 +91,11 @@ class PlanSpec(_Part):
     components : of which no document may match two
     transition : from the mixture of the stage before, or None
     late : the mixture of the stage's end, or None
+    packing : how documents become sequences
+        ``stream``: laid end to end and cut every L tokens. ``whole``: only documents longer than L
+        are cut; the rest of a sequence that no document fits into is left empty.
+    tiling : str or None
+        Where documents have images: by which tiling their features are counted.
     """
 
     length: int = Field(ge=1, le=1 << 31)
@@ -87,6 +105,25 @@ class PlanSpec(_Part):
     components: tuple[Component, ...] = Field(min_length=1, max_length=MAX_COMPONENTS)
     transition: Transition | None = None
     late: LateMixture | None = None
+    packing: Packing = "stream"
+    tiling: str | None = None
+
+    @field_validator("tiling")
+    @classmethod
+    def _known(cls, tiling: str | None) -> str | None:
+        if tiling not in (None, *TILINGS):
+            raise ValueError(f"found {tiling!r}, expected one of {', '.join(TILINGS)}")
+        return tiling
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is at its default: plans from before it was there keep their names."""
+        found: dict[str, Any] = write(self)
+        if self.packing == "stream":
+            del found["packing"]
+        if self.tiling is None:
+            del found["tiling"]
+        return found
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -116,6 +153,16 @@ class PlanSpec(_Part):
         if self.tokens < self.length:
             raise ValueError(
                 f"found tokens {self.tokens}, expected at least a sequence of {self.length}"
+            )
+        if self.packing == "stream" and self.tiling is not None:
+            raise ValueError(
+                f"found tiling {self.tiling!r} and packing stream, expected packing whole: a "
+                "stream is cut anywhere, and an image never"
+            )
+        if self.packing == "whole" and self.sequences > MAX_WHOLE_SEQUENCES:
+            raise ValueError(
+                f"found {self.sequences:,} sequences, expected at most {MAX_WHOLE_SEQUENCES:,} "
+                "with packing whole; divide the stage"
             )
         ramp = 0 if self.transition is None else self.transition.tokens
         if self.late is not None and self.late.start < ramp:

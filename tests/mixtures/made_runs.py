@@ -9,17 +9,15 @@ from pathlib import Path
 
 import blake3
 import numpy as np
-import orjson
 import pyarrow as pa
 
+from benchmarks.trainer.made_run import commit_run, shard_record
 from dataflow.ids import content_id, doc_id
-from dataflow.journal import Journal, Output, Record
-from dataflow.parquet import open_writer
-from dataflow.run import FORMAT, RUN_FILE
+from dataflow.journal import Record
 from dataflow.shards.npy import HEADER, to_npy
 from dataflow.shards.tar import TarWriter
 from dataflow.store import Store
-from dataflow.tables import INDEX, conform
+from dataflow.tables import INDEX, TILINGS
 
 EOD = 1
 VOCABULARY = 512
@@ -27,11 +25,13 @@ VOCABULARY = 512
 
 @dataclass(frozen=True)
 class Made:
-    """A document: its source, its tokens (the end of document counted), and its split."""
+    """A document: its source, its tokens (the end of document counted), its split, and how many
+    features each of its images has by the first tiling (by the next: one more, and so on)."""
 
     source: str
     tokens: int
     split: str = "train"
+    features: tuple[int, ...] = ()
 
 
 def made_ids(number: int, tokens: int, version: int = 0) -> np.ndarray:
@@ -50,45 +50,41 @@ def make_run(
     sample_documents: int = 3,
     tokenizer: str = "7e57",
     versions: Mapping[int, int] | None = None,
+    spans: Mapping[int, Sequence[tuple[int, int]]] | None = None,
 ) -> list[int]:
     """Write a run of ``documents``; train documents come first.
 
-    ``versions`` changes the ids of documents, by their place in ``documents``, and nothing that a
-    plan knows.
+    ``versions`` changes the ids of documents, by their place in ``documents``, and ``spans`` gives
+    them loss spans: nothing that a plan knows.
 
     Returns
     -------
     For each document of the run, by its number, its place in ``documents``.
     """
     store = Store(str(folder))
-    journal = Journal(store)
     order: list[int] = []
-    shards = []
+    shards: list[Record] = []
     for split in ("train", "heldout"):
         mine = [i for i, document in enumerate(documents) if document.split == split]
         for number, start in enumerate(range(0, len(mine), shard_documents)):
             name = f"{split}-{number:06d}"
             places = mine[start : start + shard_documents]
-            record = _shard(store, name, places, documents, sample_documents, tokenizer, versions)
-            journal.commit(record)
+            record = _shard(
+                store, name, places, documents, sample_documents, tokenizer, versions, spans or {}
+            )
             order += places
-            shards.append({"name": name, "pack": record.key, "tokenize": record.key})
-    stats = {"hash": tokenizer, "vocab_size": VOCABULARY, "specials": {"eod": EOD, "pad": 0}}
-    journal.commit(Record("t" * 32, "tokenizer", "tokenizer", stats=stats))
+            shards.append(record)
     root = blake3.blake3(repr((tokenizer, [documents[i] for i in order], shard_documents)).encode())
-    header = {
-        "format": FORMAT,
-        "name": "made",
-        "logical_root": root.hexdigest(),
-        "file_root": root.hexdigest(),
-        "partitions": [],
-        "shards": shards,
-        "tokenizer": "t" * 32,
-        "lookup": "t" * 32,
-        "energon": [],
-    }
-    store.write(RUN_FILE, orjson.dumps(header))
+    commit_run(
+        store, shards, tokenizer=tokenizer, vocabulary=VOCABULARY, eod=EOD, root=root.hexdigest()
+    )
     return order
+
+
+def _placed(features: int) -> dict[str, int]:
+    """An image as the index has it."""
+    counts = {f"tokens_{tiling}": features + more for more, tiling in enumerate(TILINGS)}
+    return {"width": 8, "height": 8, "bytes": 1, "offset": 0, **counts}
 
 
 def _shard(
@@ -99,6 +95,7 @@ def _shard(
     sample_documents: int,
     tokenizer: str,
     versions: Mapping[int, int] | None,
+    spans: Mapping[int, Sequence[tuple[int, int]]],
 ) -> Record:
     rows = []
     sink = io.BytesIO()
@@ -110,7 +107,8 @@ def _shard(
         offsets = np.concatenate([[0], np.cumsum([len(a) for a in arrays])]).astype(np.int64)
         start = tar.add(f"{key}.ids.npy", *to_npy(np.concatenate(arrays))) + HEADER
         tar.add(f"{key}.offsets.npy", *to_npy(offsets))
-        tar.add(f"{key}.spans.npy", *to_npy(np.zeros((0, 3), np.int64)))
+        loss = [(i, *span) for i, place in enumerate(mine) for span in spans.get(place, ())]
+        tar.add(f"{key}.spans.npy", *to_npy(np.array(loss, np.int64).reshape(-1, 3)))
         for i, offset in zip(mine, offsets.tolist(), strict=False):
             rows.append(
                 {
@@ -129,18 +127,10 @@ def _shard(
                     "domain": None,
                     "split": documents[i].split,
                     "cluster": None,
+                    "images": [_placed(features) for features in documents[i].features],
                 }
             )
     tar.close()
-    index = io.BytesIO()
-    with open_writer(index, INDEX.tagged) as writer:
-        writer.write_table(conform(pa.Table.from_pylist(rows, schema=INDEX.schema), INDEX))
-    outputs = {}
-    for role, path, data in (
-        ("shard", f"shards/tokens-{tokenizer}/{name}.tar", sink.getvalue()),
-        ("index", f"index/{name}.parquet", index.getvalue()),
-    ):
-        store.write(path, data)
-        digest = blake3.blake3(data).hexdigest()
-        outputs[role] = Output(path, role, len(data), digest, len(rows))
-    return Record(blake3.blake3(name.encode()).hexdigest()[:32], "tokenize", name, outputs)
+    schema = pa.schema([field for field in INDEX.schema if field.name in rows[0]])
+    table = pa.Table.from_pylist(rows, schema=schema)
+    return shard_record(store, name, tokenizer, sink.getvalue(), table)

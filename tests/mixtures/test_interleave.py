@@ -1,17 +1,21 @@
-"""Quotas against their integral in fractions; every prefix of a schedule close to its quota."""
+"""Quotas against their integral in fractions; every prefix of a schedule close to its quota; the
+compiled schedule and its windows against the plain ones."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mixtures.interleave import interleave
+from mixtures.interleave import interleave, interleave_plainly
 from mixtures.plan import Component, LateMixture, PlanSpec, Transition
 from mixtures.quotas import Quotas
+from mixtures.windows import windows
 
 NAMES = [f"c{i}" for i in range(6)]
 
@@ -46,14 +50,14 @@ def quota(spec: PlanSpec, component: int, token: int) -> Fraction:
 
 
 @st.composite
-def specs(draw: st.DrawFn) -> PlanSpec:
+def specs(draw: st.DrawFn, heaviest: int = 10**12, longest: int = 5000) -> PlanSpec:
     count = draw(st.integers(1, 6))
-    weights = st.lists(st.integers(0, 10**12), min_size=count, max_size=count).filter(any)
+    weights = st.lists(st.integers(0, heaviest), min_size=count, max_size=count).filter(any)
 
     def named() -> dict[str, int]:
         return dict(zip(NAMES, draw(weights), strict=False))
 
-    length, sequences = draw(st.integers(1, 5000)), draw(st.integers(1, 300))
+    length, sequences = draw(st.integers(1, longest)), draw(st.integers(1, 300))
     tokens = length * sequences + draw(st.integers(0, length - 1))
     ramp = draw(st.none() | st.integers(1, 2 * tokens))
     late = draw(st.none() | st.integers(ramp or 0, max(ramp or 0, tokens)))
@@ -67,6 +71,18 @@ def specs(draw: st.DrawFn) -> PlanSpec:
         transition=None if ramp is None else Transition(tokens=ramp, previous=named()),
         late=None if late is None else LateMixture(start=late, weights=named()),
     )
+
+
+def beyond_floats(spec: PlanSpec) -> PlanSpec:
+    """The same with more tokens than float64 counts."""
+    more = 1 << 24
+    changes: dict[str, Any] = {"length": spec.length << 24, "tokens": spec.tokens * more}
+    if spec.transition is not None:
+        tokens = spec.transition.tokens * more
+        changes["transition"] = spec.transition.model_copy(update={"tokens": tokens})
+    if spec.late is not None:
+        changes["late"] = spec.late.model_copy(update={"start": spec.late.start * more})
+    return spec.model_copy(update=changes)
 
 
 @settings(max_examples=120, deadline=None)
@@ -86,6 +102,62 @@ def test_every_prefix_is_less_than_a_sequence_from_its_quotas(spec: PlanSpec) ->
             for component in range(count):
                 exact = Fraction(quotas.at(component, tokens), quotas.unit)
                 assert exact == quota(spec, component, tokens)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.one_of(
+        specs(),
+        specs(heaviest=4),  # quotas that are reached at the end of a sequence exactly
+        specs(heaviest=(1 << 62) - 1),  # beyond what a compiled line holds
+        specs(heaviest=10**6, longest=1 << 31),
+        specs(heaviest=10**6, longest=1 << 31).map(beyond_floats),
+    )
+)
+def test_the_compiled_schedule_is_the_plain_one(spec: PlanSpec) -> None:
+    quotas, count = Quotas(spec), len(spec.components)
+    drawn = interleave(quotas, count, spec.sequences, spec.length)
+    plain = interleave_plainly(quotas, count, spec.sequences, spec.length)
+    assert np.array_equal(drawn, plain)
+    whole = quotas.unit * spec.length
+    for component in range(count):
+        releases, dues = windows(quotas, component, spec.sequences, spec.length)
+        assert len(releases) == -(-quotas.at(component, quotas.end) // whole)
+        for j, (release, due) in enumerate(zip(releases.tolist(), dues.tolist(), strict=True)):
+            assert release == quotas.reach(component, j * whole + 1, spec.length)
+            last = quotas.reach(component, (j + 1) * whole, spec.length)
+            assert due == (spec.sequences + 1 if last is None else last)
+
+
+def test_floats_decide_nearly_everything_of_a_long_transition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    components = tuple(
+        Component(name=name, sources=(name,), weight=weight)
+        for name, weight in zip(NAMES, (300_000, 350_000, 349_999), strict=False)
+    )
+    previous = dict(zip(NAMES, (1, 600_000, 400_000), strict=False))
+    spec = PlanSpec(
+        length=131_072,
+        tokens=131_072 * 20_000,
+        components=components,
+        transition=Transition(tokens=131_072 * 20_000, previous=previous),
+    )
+    quotas = Quotas(spec)
+    expected = [windows(quotas, component, 20_000, 131_072) for component in range(3)]
+    asked: list[int] = []
+    exact = Quotas.reach
+
+    def reach(self: Quotas, component: int, target: int, length: int) -> int | None:
+        asked.append(target)
+        return exact(self, component, target, length)
+
+    monkeypatch.setattr(Quotas, "reach", reach)
+    for component, (releases, dues) in enumerate(expected):
+        again = windows(quotas, component, 20_000, 131_072)
+        assert np.array_equal(again[0], releases)
+        assert np.array_equal(again[1], dues)
+    assert len(asked) < 20  # the ends of the ramp, where a quota is a whole number of sequences
 
 
 def test_whole_cycles_meet_their_weights_exactly() -> None:

@@ -218,7 +218,8 @@ def gpu_processes(rank: int, folder: str, world: int) -> None:
         alone = [x.clone().requires_grad_() for x in whole[:3]]
         cu_seqlens = None if boundaries is None else torch.tensor(boundaries, dtype=torch.int32)
         on_gpu = None if cu_seqlens is None else cu_seqlens.cuda()
-        wanted = lightning_attention(*alone, slopes, cu_seqlens=on_gpu, activation="silu")
+        q, k, v = alone
+        wanted = lightning_attention(q, k, v, slopes, cu_seqlens=on_gpu, activation="silu")
         assert isinstance(wanted, torch.Tensor)
         torch.autograd.backward(wanted, whole[3])
         leaves = [cut(x, lengths)[rank] for x in whole[:3]]
