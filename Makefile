@@ -18,6 +18,11 @@ STAGE ?= text_8k
 MODEL ?= tiny
 CORPUS ?= runs/quickstart
 CHAIN ?=
+PROCESSES ?=
+RAY ?=
+TP ?=
+PP ?=
+EP ?=
 ARGS ?=
 PAGES ?=
 
@@ -52,8 +57,10 @@ report: $(READY)  ## Write a run's report.html again: RUN=…
 why: $(READY)  ## Tell one document's story: DOC=URI_OR_ID RUN=…
 	$(PY) -m dataflow why $(RUN) '$(DOC)'
 
-train: $(READY)  ## Train a stage: STAGE=text_8k MODEL=tiny CORPUS=runs/quickstart CHAIN=1 ARGS="--steps 100"
-	$(PY) -m trainer run --stage $(STAGE) --model $(MODEL) --corpus $(CORPUS) --resume $(if $(CHAIN),--chain) \
+train: $(READY)  ## Train a stage: STAGE=text_8k MODEL=tiny CORPUS=runs/quickstart CHAIN=1 PROCESSES=2 RAY=address TP=2 PP=2 EP=2 ARGS="--steps 100"
+	$(PY) -m trainer run --stage $(STAGE) --model $(MODEL) --corpus $(CORPUS) --resume $(if $(filter-out 0,$(CHAIN)),--chain) \
+		$(if $(PROCESSES),--processes $(PROCESSES)) $(if $(RAY),--ray $(RAY)) \
+		$(if $(TP),--tp $(TP)) $(if $(PP),--pp $(PP)) $(if $(EP),--ep $(EP)) \
 		--out runs/train/$(basename $(notdir $(MODEL)))-$(notdir $(CORPUS))/$(basename $(notdir $(STAGE))) $(ARGS)
 
 test: $(READY)  ## Run the tests (a few minutes)

@@ -6,11 +6,11 @@ Exit codes: 0 done, 1 the job failed (or a guard stopped it), 2 wrong usage or a
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from trainer.run.request import Precision, Request
 
 DONE, FAILED, WRONG_USAGE = 0, 1, 2
+MAX_EPOCHS = (1 << 15) - 1
+"""That a plan's component can hold (`mixtures.spec.Component`)."""
 
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
+    from trainer.run.folder import local_folder
     from trainer.stages.amounts import parse_scale, parse_tokens
 
     root = argparse.ArgumentParser(
         prog="python -m trainer",
         description="Train a model through its stages, use it, convert it.",
-        epilog="Over several processes: torchrun --nproc-per-node=N -m trainer run …",
+        epilog="Over several processes: run --processes N, over a Ray cluster --ray ADDRESS too; "
+        "or torchrun --nproc-per-node=N -m trainer run …",
     )
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -43,11 +47,13 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--stage", required=True, help="a name in recipes/stages, or a file")
     sub.add_argument("--model", required=True, help="a name in recipes/models, or a file")
     sub.add_argument("--corpus", required=True, metavar="RUN", help="a corpus: folder or URI")
-    sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="what comes of it")
+    sub.add_argument(
+        "--out", required=True, type=_as(local_folder), metavar="DIR", help="what comes of it"
+    )
     sub.add_argument("--steps", type=_count, help="stop after this many steps of the stage")
     sub.add_argument("--resume", action="store_true", help="go on from DIR's last checkpoint")
     sub.add_argument(
-        "--start-from", type=Path, metavar="DIR",
+        "--start-from", type=_as(local_folder), metavar="DIR",
         help="the run of the stage before (default: its name beside DIR)",
     )  # fmt: skip
     sub.add_argument(
@@ -56,11 +62,20 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--scale", type=_as(parse_scale), help="of the stage, such as 1/64")
     sub.add_argument("--tokens", type=_as(parse_tokens), help="the stage's budget, such as 2M")
     sub.add_argument("--batch", type=_as(parse_tokens), help="tokens of the first global batch")
-    sub.add_argument("--rate", type=float, help="the first learning rate after the warm-up")
-    sub.add_argument("--long-qa", type=float, metavar="SHARE", help="of long questions; 0: none")
+    sub.add_argument("--rate", type=_rate, help="the first learning rate after the warm-up")
+    sub.add_argument("--long-qa", type=_share, metavar="SHARE", help="of long questions; 0: none")
     sub.add_argument("--variant", help="another curriculum that the stage names, such as smooth")
-    sub.add_argument("--epochs", type=_count, default=4, help="a document is read so often at most")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--epochs", type=_epochs, default=4, help="a document is read so often at most"
+    )
+    sub.add_argument("--seed", type=_from_zero, default=0)
+    sub.add_argument(
+        "--processes", type=_count, metavar="N",
+        help="ranks to start, one a GPU or core (default: 1, or those that torchrun started)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--ray", metavar="ADDRESS", help="start them over this Ray cluster (auto: the one here)"
+    )
     for name, what in (("tp", "tensor"), ("pp", "pipeline"), ("ep", "expert")):
         sub.add_argument(f"--{name}", type=_count, default=1, help=f"{what}-parallel ranks")
     sub.add_argument("--precision", choices=("fp32", "bf16"), help="default: bf16 on a GPU")
@@ -70,10 +85,21 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--recompute", action="store_true", help="less memory, more work")
     sub.add_argument("--save-every", type=_count, default=1000, metavar="STEPS")
     sub.add_argument("--keep", type=_count, default=3, help="last checkpoints that stay")
-    sub.add_argument("--keep-every", type=int, default=0, metavar="STEPS", help="and these stay")
+    sub.add_argument(
+        "--keep-every", type=_from_zero, default=0, metavar="STEPS", help="and these stay"
+    )
     sub.add_argument("--on-bad-shard", choices=("stop", "skip"), default="stop")
+    sub.add_argument(
+        "--verify", choices=("hash", "size"), default="hash",
+        help="what a shard must show: its hash, for which each process reads all of it once",
+    )  # fmt: skip
     sub.add_argument("--deterministic", action="store_true", help="the same bits in every run")
+    sub.add_argument(
+        "--profile", type=_count, action="append", default=[], metavar="STEP",
+        help="write where this step's time goes to DIR/profile (may be said again)",
+    )  # fmt: skip
     sub.add_argument("--wandb", metavar="PROJECT", help="log to Weights & Biases too")
+    sub.set_defaults(usual=sub.get_default)
 
     from trainer.convert import command as conversion
     from trainer.data import command as data
@@ -87,16 +113,29 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors that a person can mend are told in a line."""
-    options = parser().parse_args(arguments)
-    from dataflow.recipe import RecipeError
-
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parser().parse_args(given)
+    options.given = given
     try:
         code: int = options.run(options)
-    except RecipeError as error:
-        return _fail(options, str(error), WRONG_USAGE)
-    except _told() as error:
-        return _fail(options, str(error), FAILED)
+    except Exception as error:
+        answer = exit_code(error)
+        if answer is None:
+            raise
+        return _fail(options, str(error), answer)
     return code
+
+
+def exit_code(error: Exception) -> int | None:
+    """The exit code of an error whose text says all; None for a defect."""
+    from dataflow.recipe import RecipeError
+    from trainer.launch.errors import LaunchFailed
+
+    if isinstance(error, LaunchFailed):
+        return error.code
+    if isinstance(error, RecipeError):
+        return WRONG_USAGE
+    return FAILED if isinstance(error, _told()) else None
 
 
 def _told() -> tuple[type[Exception], ...]:
@@ -134,6 +173,42 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _from_zero(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 1 << 63:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 0")
+    return int(text)
+
+
+def _epochs(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_EPOCHS:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, expected a whole number from 1 to {MAX_EPOCHS}"
+        )
+    return int(text)
+
+
+def _rate(text: str) -> float:
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a number above 0, such as 3e-4")
+    return value
+
+
+def _share(text: str) -> float:
+    value = _number(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a share from 0 to 1")
+    return value
+
+
+def _number(text: str) -> float:
+    """NaN where it is none, which is in no range."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def _as(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     """A parser whose ValueError argparse shows."""
 
@@ -147,6 +222,12 @@ def _as(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from trainer.launch.launch import is_wanted, launch
+
+    if is_wanted(options.processes, options.ray):
+        return launch(
+            options.given, options.processes, options.ray, str(options.out), quiet=options.json
+        )
     from trainer.run.train import is_finished, train
 
     for request in _requests(options):
@@ -172,35 +253,38 @@ def _requests(options: argparse.Namespace) -> list[Request]:
     from trainer.megatron.checkpoints import Keep
     from trainer.megatron.start import Layout
     from trainer.run.request import Request
-    from trainer.stages.loading import load_model, load_stage
+    from trainer.stages.loading import chain, load_model, load_stage
 
     model = load_model(options.model)
     usual = model.stages
     precision: Precision = options.precision or _precision()
     found: list[Request] = []
-    name, out = options.stage, options.out
-    while name is not None:
+    names = chain(options.stage, options.variant) if options.chain else [options.stage]
+    for name in names:
+        last = name == names[-1]
         load = partial(
             load_stage,
             name,
             usual.scale if options.scale is None else options.scale,
-            variant=options.variant if not found or options.chain else None,
+            variant=options.variant,
             tokens=options.tokens or usual.tokens,
             batch=options.batch or usual.batch,
             long_qa=usual.long_qa if options.long_qa is None else options.long_qa,
         )
         stage = load()
         stage = load(rate=options.rate or usual.rates * stage.schedule.phases[0].rate)
+        if stage.tiling is not None and usual.tiling is not None:
+            stage = stage.model_copy(update={"tiling": usual.tiling})
         found.append(
             Request(
                 model=model,
                 stage=stage,
                 corpus=options.corpus,
-                out=out,
+                out=options.out if last else options.out.parent / stage.name,
                 layout=Layout(options.tp, options.pp, options.ep),
-                steps=None if found else options.steps,
-                resume=options.resume or bool(found),
-                start_from=None if found else options.start_from,
+                steps=options.steps if last else None,
+                resume=options.resume or not last,
+                start_from=options.start_from if last else None,
                 seed=options.seed,
                 precision=precision,
                 micro_batch=options.micro_batch or usual.micro_batch,
@@ -209,15 +293,47 @@ def _requests(options: argparse.Namespace) -> list[Request]:
                 keep=Keep(options.keep, options.keep_every),
                 epochs=options.epochs,
                 on_bad_shard=options.on_bad_shard,
+                verify=options.verify,
                 deterministic=options.deterministic,
+                profile=tuple(options.profile) if last else (),
                 json=options.json,
                 wandb=options.wandb,
+                make_before=_make_before(options),
             )
         )
-        name, out = (
-            (stage.after, out.parent / (stage.after or "")) if options.chain else (None, out)
-        )
-    return found[::-1]
+    return found
+
+
+_SAME = (
+    "scale", "tokens", "batch", "rate", "long_qa", "variant", "epochs", "seed", "processes", "ray",
+    "tp", "pp", "ep", "precision", "micro_batch", "recompute", "on_bad_shard", "verify",
+    "deterministic",
+)  # fmt: skip
+"""Options that hold for the stage before too, as they do in a chain."""
+
+
+def _make_before(options: argparse.Namespace) -> tuple[str, ...]:
+    """The options that make the stage before, as they were given for this one.
+
+    Empty where there is no such stage, or it is not known: ``--start-from`` needs no recipe of it.
+    """
+    from dataflow.recipe import RecipeError
+    from trainer.stages.loading import chain
+
+    try:
+        names = chain(options.stage, options.variant)
+    except RecipeError:
+        return ()
+    if len(names) < 2:
+        return ()
+    told = ["--stage", names[-2], "--model", options.model, "--corpus", options.corpus]
+    for name in _SAME:
+        value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is True:
+            told.append(flag)
+        elif value is not None and value != options.usual(name):
+            told += [flag, str(value)]
+    return tuple(told)
 
 
 def _precision() -> Precision:

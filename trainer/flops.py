@@ -5,18 +5,21 @@ softmax attention over the tokens of its own segment up to itself (not the maske
 conventions count), its top-k experts and not the others, the head once. Embedding lookups, norms,
 activations, gates, rotary and the routers' softmax are not counted; nor is work done again
 (recomputation), padded, or dropped, so that the count does not change with how a model is run.
+Of an image its tiles count whole, padding and thumbnail included, for the tower sees them; the
+projector's work is on what an image keeps of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.models.recipe import ModelRecipe
+from trainer.vision.recipe import CHANNELS, VisionRecipe
 
 BLOCK = 256
 """Tokens of a lightning block, inside of which attention is quadratic: MiniMax-01's."""
@@ -46,6 +49,8 @@ class Flops:
     softmax: queries by keys, and weights by values.
     router, experts: of the mixtures of experts.
     head: hidden states to logits.
+    tower: of a vision transformer, its tiles.
+    projector: features of images to the language model's width.
     """
 
     projections: int
@@ -54,10 +59,17 @@ class Flops:
     router: int
     experts: int
     head: int
+    tower: int = 0
+    projector: int = 0
 
     @property
     def forward(self) -> int:
         """FLOPs of the forward pass."""
+        return self.language + self.tower + self.projector
+
+    @property
+    def language(self) -> int:
+        """FLOPs of the forward pass of the language model."""
         return (
             self.projections
             + self.lightning
@@ -72,12 +84,29 @@ class Flops:
         """FLOPs of a forward and a backward pass."""
         return TRAINING_PASSES * self.forward
 
+    def training_of(self, parts: Collection[str]) -> int:
+        """FLOPs of both passes where only some parts are trained (``trainer.vision.parts``).
+
+        Of a frozen part that gradients go through, the products by weights' gradients fall away; of
+        a frozen part that nothing trained comes before, the backward pass does.
+        """
+        total, before = 0, False
+        for part, flops in (
+            ("vision", self.tower), ("projector", self.projector), ("language", self.language),
+        ):  # fmt: skip
+            trained = part in parts
+            total += flops * (TRAINING_PASSES if trained else 2 if before else 1)
+            before |= trained
+        return total
+
 
 def count_flops(
     recipe: ModelRecipe,
     segments: Sequence[int] | npt.NDArray[np.int64],
     vocab_size: int,
     block: int = BLOCK,
+    tiles: int = 0,
+    features: int = 0,
 ) -> Flops:
     """FLOPs of a forward pass over segments, each of which attends to itself only.
 
@@ -87,11 +116,13 @@ def count_flops(
     segments: tokens of each segment, as between the entries of ``cu_seqlens``; [segments].
     vocab_size: logits that count, without padding.
     block: tokens of a lightning block.
+    tiles: of all images.
+    features: that their plans keep, without newlines; these are tokens of the segments too.
 
     Raises
     ------
     ValueError
-        If a mixer has no count here.
+        If a mixer has no count here, or there are images for a model without a tower.
     """
     lengths = np.asarray(segments, np.int64)
     tokens = int(lengths.sum())
@@ -117,7 +148,37 @@ def count_flops(
         router=recipe.layers * 2 * tokens * h * experts.count,
         experts=recipe.layers * 2 * tokens * 3 * h * experts.ffn * experts.top_k,
         head=2 * tokens * h * vocab_size,
+        tower=tiles * _tile(recipe, tiles),
+        projector=features * _feature(recipe, features),
     )
+
+
+def _tile(recipe: ModelRecipe, tiles: int) -> int:
+    """Of the tower, for one tile: patches, four projections, attention, two layers of the MLP."""
+    if not tiles:
+        return 0
+    vision = _vision(recipe, tiles, "tiles")
+    n, h = vision.positions, vision.hidden
+    patches = 2 * vision.features * CHANNELS * vision.patch**2 * h
+    layer = 2 * n * (4 * h * h + 2 * h * vision.ffn) + 4 * n * n * h
+    return patches + vision.layers * layer
+
+
+def _feature(recipe: ModelRecipe, features: int) -> int:
+    """Of the projector, for one feature."""
+    if not features:
+        return 0
+    vision = _vision(recipe, features, "features")
+    return 2 * (vision.hidden * recipe.hidden + recipe.hidden**2)
+
+
+def _vision(recipe: ModelRecipe, count: int, what: str) -> VisionRecipe:
+    if recipe.vision is None:
+        raise ValueError(
+            f"model {recipe.name}: found {count} {what} of images, expected none: it has no vision "
+            "block"
+        )
+    return recipe.vision
 
 
 def _lightning(recipe: ModelRecipe, lengths: npt.NDArray[np.int64], block: int) -> tuple[int, int]:

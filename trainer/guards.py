@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Action = Literal["stop", "skip", "ignore"]
+Action = Literal["stop", "roll_back", "skip", "ignore"]
+"""What is done about a bad step; where several find it bad, what stands first here is done."""
 
 
 class GuardSettings(BaseModel):
@@ -19,8 +21,13 @@ class GuardSettings(BaseModel):
     ``spike`` robust deviations above the median of the last ``window`` good steps, or the gradient
     norm ``gradient`` times above theirs. Nothing is judged a spike before ``window`` steps.
 
-    ``not_finite`` and ``on_spike``: ``stop`` ends the run before the weights are changed; ``skip``
-    leaves the weights as they are and goes on with the next batch; ``ignore`` only says so.
+    ``not_finite`` and ``on_spike``: ``stop`` ends the run before the weights are changed;
+    ``roll_back`` goes back to the last checkpoint before the step and leaves the step out
+    (``RollBackSettings``); ``skip`` leaves the weights as they are and goes on with the next batch;
+    ``ignore`` only says so.
+
+    ``most_skipped``: steps in a row that may be skipped, by any guard or because nothing is to be
+    learned from them; where the next one would be too, the run stops, for it learns no more.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -30,6 +37,25 @@ class GuardSettings(BaseModel):
     spike: float = Field(default=10.0, gt=0)
     gradient: float = Field(default=20.0, gt=1)
     window: int = Field(default=64, ge=8)
+    most_skipped: int = Field(default=10, ge=0)
+
+
+class RollBackSettings(BaseModel):
+    """How far a run goes back, and how often; for every guard whose action is ``roll_back``.
+
+    ``before``: how many steps before the bad one are left out with it. The run goes back to the
+    last checkpoint that lies before all of these, or where none is kept that old to the oldest one.
+    PaLM went back about 100 steps and left out 200 to 500 batches around a spike: the data and the
+    weights they meet make one together (arXiv:2204.02311, section 5.1). With 0, the step alone is
+    left out: on a machine without faults that comes to ``skip``, for the steps since the checkpoint
+    come again as they were; it undoes what a fault has changed in weights or optimizer since.
+    ``most``: rollbacks in a stage, after which a bad step stops the run.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    before: int = Field(default=0, ge=0)
+    most: int = Field(default=3, ge=0)
 
 
 @dataclass(frozen=True)
@@ -38,6 +64,16 @@ class Finding:
 
     action: Action
     what: str
+
+
+def worst(findings: Iterable[Finding | None]) -> Finding | None:
+    """The finding with the gravest action, the first of equals; None where nothing was found."""
+    gravity = get_args(Action)
+    return min(
+        (finding for finding in findings if finding is not None),
+        key=lambda finding: gravity.index(finding.action),
+        default=None,
+    )
 
 
 class Guard:

@@ -98,14 +98,22 @@ class Reference:
 
     def decode(self, tokens: Tensor, state: State) -> tuple[Tensor, State]:
         """Logits ``[B, T, V]`` of the next tokens ``[B, T]``, any number of them, and the state."""
-        x = F.embedding(tokens, self._weight("model.embed_tokens"))
+        return self.decode_embedded(self.embed(tokens), state)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The rows ``[…, h]`` of tokens ``[…]``."""
+        return F.embedding(tokens, self._weight("model.embed_tokens"))
+
+    def decode_embedded(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """As ``decode``, of embedded tokens ``[B, T, h]``."""
+        length = x.shape[1]
         layers: list[Tensor | tuple[Tensor, Tensor]] = []
         for layer, before in enumerate(state.layers):
             x, after = self._block(layer, x, before, state.position)
             layers.append(after)
         x = rms_norm(x, self._weight("model.norm"), self.recipe.norm_eps)
         logits = F.linear(x, self._weight("lm_head"))
-        return logits, State(tuple(layers), state.position + tokens.shape[1])
+        return logits, State(tuple(layers), state.position + length)
 
     def _weight(self, name: str) -> Tensor:
         return self.weights[f"{name}.weight"]

@@ -94,3 +94,29 @@ def test_the_chain_runs_what_is_missing_and_no_more(
     assert [r.out for r in trained] == [tmp_path / "text_128k", tmp_path / "text_512k"]
     assert [r.steps for r in trained] == [None, 3]  # a stage before is run to its end
     assert out.count("finished") == 2
+
+
+def test_several_processes_are_launched_with_the_whole_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import trainer.launch.launch
+    from trainer.launch.errors import LaunchFailed
+
+    launched: list[Any] = []
+
+    def remember(*arguments: Any, quiet: bool) -> int:
+        launched.append((*arguments, quiet))
+        if len(launched) > 1:
+            raise LaunchFailed("rank 1 of 2: no such stage", 2)
+        return 1
+
+    monkeypatch.setattr(trainer.launch.launch, "launch", remember)
+    given = ["run", "--stage", "s", "--model", "m", "--corpus", "c", "--out", str(tmp_path)]
+    more = [*given, "--processes", "2"]
+    assert run(capsys, *more) == (1, "", "")
+    assert launched == [(more, 2, None, str(tmp_path), False)]
+    on_ray = [*given, "--ray", "auto", "--json"]
+    code, out, _ = run(capsys, *on_ray)
+    assert code == 2
+    assert json.loads(out) == {"ok": False, "error": "rank 1 of 2: no such stage"}
+    assert launched[1] == (on_ray, None, "auto", str(tmp_path), True)

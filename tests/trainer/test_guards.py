@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from trainer.guards import Guard, GuardSettings
+from trainer.guards import Finding, Guard, GuardSettings, worst
 
 
 def steady(guard: Guard, steps: int = 64) -> None:
@@ -51,3 +51,16 @@ def test_a_resumed_guard_judges_the_same() -> None:
     second.restore(first.state())
     for numbers in ((2.03, 1.0), (2.4, 1.0), (2.0, 50.0)):
         assert first.judge(*numbers) == second.judge(*numbers)
+
+
+def test_the_gravest_of_several_findings_is_acted_on() -> None:
+    ignore, skip, back, stop = (
+        Finding(action, action) for action in ("ignore", "skip", "roll_back", "stop")
+    )
+    assert worst([None, None]) is None
+    assert worst([ignore, None]) is ignore
+    assert worst([ignore, skip]) is skip
+    assert worst([back, skip]) is back
+    assert worst([back, stop]) is stop
+    first = Finding("skip", "first")
+    assert worst([first, skip]) is first

@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks.trainer.judges import (
+    VOCAB,
+    apart,
+    recipe_of,
+    released_names,
+    transformers_model,
+)
 from kernels.lightning.slopes import alibi_slopes, hugging_face_slopes
-from tests.trainer.convert.cases import VOCAB, apart, recipe_of, released_names, transformers_model
 from trainer.models.recipe import ModelRecipe
 from trainer.reference import Reference, State, released_slopes, transformers_slopes
 

@@ -16,6 +16,9 @@ What transformers cannot say is refused on the way there: rotary on part of the 
 lightning heads that are no power of two (their slopes would differ). Its slopes of powers of two
 differ by at most 1e-5/(layers - 1) of a first layer's (``kernels.lightning.slopes``).
 
+A model with a vision tower is ``model_type: minimax_vl_01`` and has the released one as its
+``text_config`` (:mod:`.vision_config`); transformers has no such model.
+
 How a model is trained is in neither (capacity, auxiliary loss, dtype of the head): recipes that are
 read have the defaults, and no capacity: released models drop no token.
 """
@@ -25,13 +28,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from trainer.convert.errors import ConversionError
+from trainer.convert.fields import Fields
+from trainer.convert.vision_config import MODEL_TYPE, read_vision, write_vision
 from trainer.models.recipe import Experts, ModelRecipe
 
 Layout = Literal["released", "transformers"]
-_T = TypeVar("_T")
 
 FILE = "config.json"
 _MODEL_TYPES: dict[str, Layout] = {"minimax_text_01": "released", "minimax": "transformers"}
@@ -131,7 +135,8 @@ def write_config(
         }
         for name in _TRANSFORMERS_WEIGHTS:
             config |= {f"{name}_alpha_factor": alpha, f"{name}_beta_factor": 1.0}
-    return dict(sorted(config.items()))
+    config = dict(sorted(config.items()))
+    return config if recipe.vision is None else write_vision(recipe.vision, config)
 
 
 def read_config(path: Path) -> tuple[ModelRecipe, Layout]:
@@ -160,10 +165,14 @@ def recipe_of(
 
     Raises ConversionError as :func:`read_config`; ``source`` is the file that it names.
     """
-    fields = _Fields(config, source)
+    fields = Fields(config, source)
+    if config.get("model_type") == MODEL_TYPE:
+        text = fields.get("text_config", dict)
+        recipe, form = recipe_of(text, name=name, source=f"{source}, text_config")
+        return recipe.model_copy(update={"vision": read_vision(fields)}), form
     layout = _MODEL_TYPES.get(fields.get("model_type", str))
     if layout is None:
-        raise fields.wrong("model_type", " or ".join(_MODEL_TYPES))
+        raise fields.wrong("model_type", " or ".join([*_MODEL_TYPES, MODEL_TYPE]))
     for key, expected in _ONLY.items():
         if key in config and config[key] not in expected:
             raise fields.wrong(key, repr(expected[0]))
@@ -206,16 +215,18 @@ def recipe_of(
 def check_same(ours: ModelRecipe, found: ModelRecipe, source: str) -> None:
     """Refuse weights of another model: compares what configurations say of the computation.
 
-    The rotary base is the stage's and is not compared, nor is a vocabulary that ``ours`` leaves to
-    the tokenizer. Raises ConversionError naming each field that differs.
+    The rotary base and the tiling are the stage's and are not compared, nor are a vocabulary and an
+    image token that either leaves to the tokenizer. Raises ConversionError naming each field that
+    differs.
     """
     mine, theirs = _computation(ours), _computation(found)
-    if ours.vocab_size is None or found.vocab_size is None:
-        mine.pop("vocab_size")
+    for field in ("vocab_size", "vision.image_token"):
+        if mine.get(field) is None or theirs.get(field) is None:
+            mine.pop(field, None)
     wrong = [
-        f"{field} {theirs[field]!r}, expected {value!r}"
+        f"{field} {theirs.get(field)!r}, expected {value!r}"
         for field, value in mine.items()
-        if theirs[field] != value
+        if theirs.get(field) != value
     ]
     if wrong:
         raise ConversionError(
@@ -236,7 +247,15 @@ def _computation(recipe: ModelRecipe) -> dict[str, object]:
             f"experts.{field}": getattr(recipe.experts, field)
             for field in ("count", "top_k", "ffn")
         },
+        **_computation_of_vision(recipe),
     }
+
+
+def _computation_of_vision(recipe: ModelRecipe) -> dict[str, object]:
+    if recipe.vision is None:
+        return {"vision": None}
+    fields = recipe.vision.model_dump(exclude={"tiling"})
+    return {"vision": "a tower", **{f"vision.{field}": value for field, value in fields.items()}}
 
 
 def _check_layout(layout: str) -> None:
@@ -262,6 +281,8 @@ def _refuse(recipe: ModelRecipe, layout: Layout) -> None:
         raise refuse(f"mixer_norm_eps {recipe.mixer_norm_eps}", f"{_MIXER_EPS}")
     if layout == "released":
         return
+    if recipe.vision is not None:
+        raise refuse("a vision block", "none")
     if recipe.residual != "deepnorm":
         raise refuse(f"residual {recipe.residual!r}", "'deepnorm'")
     if "softmax" in mixers and recipe.rotary_dim != recipe.head_dim:
@@ -270,27 +291,7 @@ def _refuse(recipe: ModelRecipe, layout: Layout) -> None:
         raise refuse(f"{recipe.heads} heads of lightning layers", "a power of two")
 
 
-class _Fields:
-    """A configuration's values by key, of the type that is expected."""
-
-    def __init__(self, config: Mapping[str, Any], source: str) -> None:
-        self.config = config
-        self.source = source
-
-    def wrong(self, key: str, expected: str) -> ConversionError:
-        found = repr(self.config[key]) if key in self.config else "none"
-        return ConversionError(f"{self.source}, {key}: found {found}, expected {expected}")
-
-    def get(self, key: str, kind: type[_T]) -> _T:
-        value: Any = self.config.get(key)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-            raise self.wrong(key, f"a value of type {kind.__name__}")
-        return value
-
-
-def _read_mixers(fields: _Fields, layout: Layout, layers: int) -> tuple[str, ...]:
+def _read_mixers(fields: Fields, layout: Layout, layers: int) -> tuple[str, ...]:
     """The shortest run of mixers that repeats into the model's."""
     key = "attn_type_list" if layout == "released" else "layer_types"
     names = {pair[layout == "transformers"]: mixer for mixer, pair in _MIXERS.items()}
@@ -304,7 +305,7 @@ def _read_mixers(fields: _Fields, layout: Layout, layers: int) -> tuple[str, ...
     return tuple(mixers[:period])
 
 
-def _read_residual(fields: _Fields, layout: Layout, layers: int) -> tuple[bool, float | None]:
+def _read_residual(fields: Fields, layout: Layout, layers: int) -> tuple[bool, float | None]:
     """Whether norms come after the residual, and α where it is not DeepNorm's."""
     if layout == "released":
         post = fields.get("postnorm", bool)
@@ -324,7 +325,7 @@ def _read_residual(fields: _Fields, layout: Layout, layers: int) -> tuple[bool, 
     return post, None if not post or alpha == (2 * layers) ** 0.25 else alpha
 
 
-def _read_rope(fields: _Fields) -> float:
+def _read_rope(fields: Fields) -> float:
     """transformers 5 nests the base; 4 had ``rope_theta`` beside the other keys."""
     rope = fields.config.get("rope_parameters")
     if rope is None:
@@ -333,4 +334,4 @@ def _read_rope(fields: _Fields) -> float:
         raise fields.wrong("rope_parameters", "an object of rope_type 'default'")
     if rope.get("partial_rotary_factor", 1) != 1:
         raise fields.wrong("rope_parameters", "no partial_rotary_factor: transformers ignores it")
-    return _Fields(rope, f"{fields.source}, rope_parameters").get("rope_theta", float)
+    return Fields(rope, f"{fields.source}, rope_parameters").get("rope_theta", float)

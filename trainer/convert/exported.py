@@ -43,7 +43,9 @@ class Exported:
 
     def dtype(self) -> torch.dtype:
         """Of the embedding, and in folders written here of all tensors."""
-        return self.checkpoint.read("model.embed_tokens.weight").dtype
+        table = parameters(self.recipe, self.vocab_size)
+        (key,) = table["embedding.word_embeddings.weight"].keys
+        return self.checkpoint.read(key).dtype
 
 
 def open_exported(folder: Path, *, tokenizer: Path | None = None) -> Exported:
@@ -59,6 +61,7 @@ def open_exported(folder: Path, *, tokenizer: Path | None = None) -> Exported:
     if recipe.vocab_size is None:
         raise ConversionError(f"{folder / FILE}: found no vocab_size, expected a number of rows")
     config = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    config = config.get("text_config", config)
     positions = config.get("max_position_embeddings")
     if not isinstance(positions, int) or positions < 1:
         raise ConversionError(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from trainer.convert.errors import ConversionError
-from trainer.convert.names import Parameter
+from trainer.convert.parameter import Parameter
 from trainer.convert.ranks import Place, join
 
 _GO, _STOP = 1, 0

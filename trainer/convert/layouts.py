@@ -4,6 +4,8 @@ same          one tensor
 vocabulary    one tensor; Megatron-Core pads its rows, the released layout has none
 grouped_qkv   softmax layers: Megatron-Core lays q, k, v of each key-value group one after another,
               ``[kv_heads, (heads/kv_heads + 2) · d, h]``; released are q, k and v apart
+vision_qkv    weight or bias of a vision tower's attention, ``[heads, 3 · d, …]``, of each head q, k
+              and v; released are q, k and v apart
 gate_up       ``[E, 2F, h]``, gate rows first; released are w1 and w3 ``[F, h]`` of each expert
 down          ``[E, h, F]``; released is w2 ``[h, F]`` of each expert
 """
@@ -15,7 +17,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from trainer.convert.names import Parameter
+from trainer.convert.parameter import Parameter
 from trainer.models.recipe import ModelRecipe
 
 Read = Callable[[str], Tensor]
@@ -33,6 +35,10 @@ def released(
         groups = torch.unflatten(whole, 0, (recipe.kv_heads, -1, recipe.head_dim))
         for key, part in zip(keys, (groups[:, :-2], groups[:, -2], groups[:, -1]), strict=True):
             yield key, part.reshape(-1, whole.shape[1])
+    elif parameter.form == "vision_qkv":
+        heads = torch.unflatten(whole, 0, (_vision_heads(recipe), 3, -1))
+        for key, part in zip(keys, heads.unbind(1), strict=True):
+            yield key, part.flatten(0, 1)
     elif parameter.form == "gate_up":
         yield from zip(keys, torch.unflatten(whole, 1, (2, -1)).flatten(0, 1), strict=True)
     elif parameter.form == "down":
@@ -68,6 +74,9 @@ def megatron(
     if parameter.form == "grouped_qkv":
         parts = [torch.unflatten(read(key), 0, (recipe.kv_heads, -1)) for key in keys]
         return torch.cat(parts, 1).flatten(0, 1)
+    if parameter.form == "vision_qkv":
+        heads = [torch.unflatten(read(key), 0, (_vision_heads(recipe), -1)) for key in keys]
+        return torch.stack(heads, 1).flatten(0, 2)
     if parameter.split == "experts":
         chosen = range(parameter.shape[0]) if experts is None else experts
         each = len(keys) // parameter.shape[0]
@@ -80,3 +89,8 @@ def megatron(
             )
         return whole
     return read(keys[0])
+
+
+def _vision_heads(recipe: ModelRecipe) -> int:
+    assert recipe.vision is not None  # a parameter of this form is of such a recipe
+    return recipe.vision.heads

@@ -53,6 +53,9 @@ def export_model(
             "has"
         )
     vocab_size = config.vocab_size
+    if config.recipe.vision is not None:
+        # Where the recipe leaves the image token to the tokenizer, the model was told it.
+        recipe = recipe.showing_images_at(config.recipe.vision.image_token)
     local = {name: tensor.detach() for name, tensor in local_parameters(model).items()}
     table = parameters(recipe, vocab_size)
     if unknown := local.keys() - table.keys():
@@ -162,10 +165,16 @@ def local_parameters(model: nn.Module | Sequence[nn.Module]) -> dict[str, nn.Par
     return found
 
 
-def _config(model: nn.Module | Sequence[nn.Module], recipe: ModelRecipe) -> ModelConfig:
-    """The model's configuration, which is to be of this recipe."""
+def config_of(model: nn.Module | Sequence[nn.Module]) -> ModelConfig:
+    """The configuration of a model, or of its first chunk."""
     first = model if isinstance(model, nn.Module) else model[0]
     config: ModelConfig = _unwrapped(first).config
+    return config
+
+
+def _config(model: nn.Module | Sequence[nn.Module], recipe: ModelRecipe) -> ModelConfig:
+    """The model's configuration, which is to be of this recipe."""
+    config = config_of(model)
     check_same(recipe, config.recipe, "the model")
     return config
 

@@ -1,40 +1,24 @@
 """Every parameter of a model: its Megatron-Core name, its released keys, its shape and its split.
 
 The released keys are those of MiniMax-Text-01's files; transformers' ``save_pretrained`` writes the
-same ones for ``model_type: minimax`` (its fused experts are taken apart on the way).
+same ones for ``model_type: minimax`` (its fused experts are taken apart on the way). Those of a
+model with a vision tower are MiniMax-VL-01's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 from trainer.convert.errors import ConversionError
+from trainer.convert.parameter import Parameter, Split
+from trainer.convert.vision_names import vision_parameters
 from trainer.models.recipe import ModelRecipe
 
-Form = Literal["same", "vocabulary", "grouped_qkv", "gate_up", "down"]
-Split = Literal["none", "tensor_rows", "tensor_columns", "experts"]
+TEXT = "language_model."
+"""What keys of the text model begin with beside those of a vision tower."""
 
 DERIVED_BUFFERS = ("slope_rate", "query_decay", "key_decay", "diagonal_decay", "inv_freq")
 """Last parts of keys that transformers saves beside the weights, and derives again on loading."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One Megatron-Core parameter, whole.
-
-    ``shape`` is without the vocabulary's padding rows. ``form`` says how it becomes the released
-    tensors (:mod:`trainer.convert.layouts`), ``split`` over which ranks it is cut and where
-    (:mod:`trainer.convert.ranks`). ``keys`` are the released keys with their shapes, in the order
-    of the rows of the whole: of experts, each one's w1 and w3, or its w2.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    form: Form
-    split: Split
-    keys: Mapping[str, tuple[int, ...]]
 
 
 def parameters(recipe: ModelRecipe, vocab_size: int) -> dict[str, Parameter]:
@@ -50,7 +34,19 @@ def parameters(recipe: ModelRecipe, vocab_size: int) -> dict[str, Parameter]:
         _same("decoder.final_layernorm.weight", "model.norm", recipe.hidden),
         *_vocabulary("output_layer.weight", "lm_head", recipe, vocab_size),
     ]
+    if recipe.vision is not None:
+        found = [_beside_vision(each) for each in found] + vision_parameters(recipe)
     return {parameter.name: parameter for parameter in found}
+
+
+def _beside_vision(parameter: Parameter) -> Parameter:
+    return replace(parameter, keys={f"{TEXT}{key}": one for key, one in parameter.keys.items()})
+
+
+def text_key(key: str) -> str | None:
+    """A released key as files of the text model alone have it; None for one of a vision tower."""
+    bare = key.removeprefix(TEXT)
+    return bare if bare.startswith(("model.", "lm_head.")) else None
 
 
 def is_derived(key: str) -> bool:

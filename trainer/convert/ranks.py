@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trainer.convert.errors import ConversionError
-from trainer.convert.names import Parameter
+from trainer.convert.parameter import Parameter
 
 _DIMENSION = {"tensor_rows": 0, "tensor_columns": 1, "experts": 0}
 

@@ -80,6 +80,11 @@ class Checkpoint:
                 f"{file}, {key}: found a tensor that does not read ({error}); fetch the shard again"
             ) from error
 
+    def shape(self, key: str) -> tuple[int, ...] | None:
+        """The shape of the tensor of a key; None where there is none."""
+        stored = self._stored.get(key)
+        return None if stored is None else stored.shape
+
     def keys(self) -> list[str]:
         """All keys, sorted, without the derived ones."""
         return sorted(self._files)

@@ -67,15 +67,15 @@ def open_run(folder: Path, *, step: int | None = None, tokenizer: Path | None = 
     Raises:
         ConversionError: no checkpoint, none of that step, a tokenizer that is not the run's, or
             none where only it says how large the vocabulary is.
-        CheckpointBroken, TokenizerError: a file is not what was written.
+        CheckpointBroken, TokenizerError: a file is not what was written, or no checkpoint is whole.
     """
     place = folder / CHECKPOINTS
-    known = checkpoints.steps(place)
-    if not known:
+    if checkpoints.latest(place) is None:
         raise ConversionError(
             f"{folder}: found no checkpoint in {CHECKPOINTS}/, expected a run's folder; a run "
             "writes its first one after --save-every steps, or at its end"
         )
+    known = checkpoints.steps(place)
     chosen = known[-1] if step is None else step
     if chosen not in known:
         raise ConversionError(
@@ -143,6 +143,7 @@ def loaded(run: SavedRun, device: torch.device | str | None = None) -> Iterator[
             rope_base=run.stage.rope_base,
             parallel=Layout(),
             dtype=run.dtype,
+            image_token=None if run.tokenizer is None else run.tokenizer.specials.get("image"),
             device=device,
         )
         # As the chunks of DDP, without its buffers for gradients.

@@ -54,13 +54,27 @@ def import_run(
         check_same(model, recipe, str(exported.folder))
         recipe = model
     _check_rows(exported, recipe, tokenizer)
+    shown = _showing_images(exported, recipe, tokenizer)
     identity = _identity(exported, recipe, tokenizer)
     tokenizer.save(out / TOKENIZER)
     if model is None:
         text = dump(recipe.model_dump(mode="json", exclude={"stages"}, exclude_none=True))
         (out / f"{recipe.name}.yaml").write_text(text, encoding="utf-8")
     with alone():
-        _save(exported, recipe, out, identity)
+        _save(exported, shown, out, identity)
+
+
+def _showing_images(exported: Exported, recipe: ModelRecipe, tokenizer: Tokenizer) -> ModelRecipe:
+    """The recipe with the image token of the weights, or else of the tokenizer."""
+    theirs = exported.recipe.vision
+    token = None if theirs is None else theirs.image_token
+    try:
+        recipe = recipe.showing_images_at(token)
+        return recipe.showing_images_at(tokenizer.specials.get("image"))
+    except ValueError as error:
+        raise ConversionError(
+            f"{exported.folder}: {error}; name the tokenizer of these weights"
+        ) from error
 
 
 def _check_rows(exported: Exported, recipe: ModelRecipe, tokenizer: Tokenizer) -> None:

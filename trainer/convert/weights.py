@@ -11,7 +11,8 @@ from torch import Tensor
 from trainer.convert.config import Layout, write_config
 from trainer.convert.errors import ConversionError
 from trainer.convert.layouts import megatron, released
-from trainer.convert.names import Parameter, parameters
+from trainer.convert.names import parameters
+from trainer.convert.parameter import Parameter
 from trainer.convert.ranks import Place, cut, expert_range, part_shape
 from trainer.convert.reader import Checkpoint
 from trainer.convert.writer import ShardWriter

@@ -8,11 +8,13 @@ tokens whoever computes it.
 from __future__ import annotations
 
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from itertools import islice
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,14 +22,23 @@ import torch
 from torch import Tensor
 
 from mixtures.plan import Piece, Plan
+from trainer.closing import Closing
 from trainer.data.corpus import Corpus, Stretch
 from trainer.data.errors import BadShard, DataError
+from trainer.data.pictures import DamagedImage, Picture, Pictures, expand, images_of
 from trainer.data.state import DataState, Ranges, merge_ranges
+from trainer.vision.images import Images
 
 IGNORED = -100
 """The label of a token after which nothing is to be predicted."""
 NO_DOCUMENT = -1
-"""The document of a skipped sequence's only segment."""
+"""The document of padding, and of a skipped sequence's only segment."""
+
+AHEAD, AHEAD_REMOTE = 2, 8
+"""Steps that are read before they are asked for, from a disk and from an object store: its slowest
+answers take many times as long as its usual ones."""
+CHECKED_STEPS = 64
+"""Steps whose shards are looked at before they are read, at most."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,18 +52,24 @@ class MicroBatch:
     tokens : int64 tensor [T]
     labels : int64 tensor [T]
         The next token of the same document, also where it lies in a later sequence; ``IGNORED``
-        for the last token of a document, which is its end-of-document token.
+        where it is one that carries no loss (`trainer.data.loss_spans`), and for the last token of
+        a document, which is its end-of-document token.
     cu_seqlens : int32 tensor [n + 1]
-        From 0 to T: where segments begin. A segment is one piece of a document; every multiple of
-        the plan's length is a boundary.
+        From 0 to T: where segments begin. A segment is one piece of a document, or the padding that
+        ends a sequence which documents do not fill: end-of-document tokens, with all labels
+        ``IGNORED``. Every multiple of the plan's length is a boundary.
     max_seqlen : int
         The longest segment.
     documents, token_starts : int64 tensors [n]
-        Of each segment, the document's number in the corpus, and its first token's place in it.
+        Of each segment, the document's number in the corpus, and its first token's place in it;
+        ``NO_DOCUMENT`` and 0 of padding.
     first_sequence, sequences : int
         Which sequences of the plan these are.
     skipped : tuple of int
         Those of them that are not there, because their shard is bad: all labels are ``IGNORED``.
+    images : Images or None
+        What the sequences show, in their order; each image's id fills as many places as it has
+        features, and is never a label.
     """
 
     tokens: Tensor
@@ -64,18 +81,34 @@ class MicroBatch:
     first_sequence: int
     sequences: int
     skipped: tuple[int, ...]
+    images: Images | None = None
+
+
+class _Ids(NamedTuple):
+    """The ids of a piece, and the one after it where its document goes on; and which of those from
+    the second on carry loss, None where all do; and the images that the piece shows."""
+
+    ids: npt.NDArray[Any]
+    carries: npt.NDArray[np.bool_] | None
+    pictures: Sequence[Picture] = ()
+
+
+Agree = Callable[[Mapping[int, BadShard]], Mapping[int, BadShard]]
+"""Of sequences that this rank cannot read, those that any rank cannot read."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """What a read brought: micro-batches, and the shards that were bad with the sequences that
-    were skipped for each."""
+    """What a read brought: the ids of each piece of the sequences that are there, and of those that
+    are not what is wrong with their shard."""
 
+    pieces: dict[int, list[Piece]]
+    read: dict[int, list[_Ids]]
     micro_batches: list[MicroBatch]
     skipped: dict[int, BadShard]
 
 
-class Batches:
+class Batches(Closing):
     """This rank's part of every step, read ahead in a thread.
 
     Parameters
@@ -91,8 +124,12 @@ class Batches:
         What a shard that is not there or is damaged does: end the run with an error, or leave out
         the sequences that need it. Such a sequence keeps its place with nothing to predict, so
         that shapes and steps are the same; it is logged and becomes part of the state.
-    ahead : int
-        Steps that are read before they are asked for.
+    ahead : int or None
+        Steps that are read before they are asked for; by default ``AHEAD`` or ``AHEAD_REMOTE``.
+    agree : callable
+        Called in every step with this rank's bad sequences, for those of all ranks: a shard may be
+        unreadable on one of them, and ranks that share a sequence (tensor- and pipeline-parallel
+        ones) must leave out the same. By default this rank's own.
     sequences_at : callable
         The sequences of the step that begins with a given one, where batch sizes change: it tells
         what to read ahead. By default steps are as large as the last one.
@@ -118,13 +155,16 @@ class Batches:
         dp_size: int = 1,
         micro_batch_sequences: int = 1,
         on_bad_shard: Literal["stop", "skip"] = "stop",
-        ahead: int = 2,
+        ahead: int | None = None,
         sequences_at: Callable[[int], int] | None = None,
+        agree: Agree = lambda own: own,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         corpus.check(plan)
         if not 0 <= dp_rank < dp_size:
             raise DataError(f"found dp_rank {dp_rank}, expected 0 to {dp_size - 1}")
+        if ahead is None:
+            ahead = AHEAD if corpus.run.store.local is not None else AHEAD_REMOTE
         if micro_batch_sequences < 1 or ahead < 0:
             raise DataError(
                 f"found micro_batch_sequences {micro_batch_sequences} and ahead {ahead}, expected "
@@ -140,17 +180,19 @@ class Batches:
         self._on_bad_shard = on_bad_shard
         self._ahead = ahead
         self._sequences_at = sequences_at
+        self._agree = agree
+        tiling = plan.spec.tiling
+        self._pictures = (
+            None
+            if tiling is None
+            else Pictures(corpus.run, tiling, check_hash=corpus.verifies_hashes)
+        )
         self._clock = clock
         self._next = 0
+        self._checked_to = 0
         self._skipped: Ranges = ()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._coming: dict[tuple[int, int], Future[_Step]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the thread that reads ahead."""
@@ -166,7 +208,7 @@ class Batches:
             If the plan has no such sequences, or they do not divide into micro-batches for all
             ranks.
         BadShard
-            If a shard is bad and the policy is to stop.
+            If a shard is bad, here or on a rank that `agree` asks, and the policy is to stop.
         """
         self._check(first_sequence, sequences)
         coming = self._coming.pop((first_sequence, sequences), None)
@@ -174,13 +216,18 @@ class Batches:
             self._forget()
             coming = self._thread.submit(self._load, first_sequence, sequences)
         self._read_ahead(first_sequence, sequences)
+        self._check_ahead(first_sequence, sequences)
         begun = self._clock()
         step = coming.result()
         self.last_wait_seconds = self._clock() - begun
         self.waited_seconds += self.last_wait_seconds
-        self._report(step)
+        lost = self._report(self._agree(step.skipped))
         self._next = first_sequence + sequences
-        return step.micro_batches
+        lost &= step.read.keys()
+        if not lost:
+            return step.micro_batches
+        read = {i: ids for i, ids in step.read.items() if i not in lost}
+        return self._micro_batches(self._mine(first_sequence, sequences), step.pieces, read)
 
     def state(self) -> dict[str, Any]:
         """The data state after the latest step, of this rank: `DataState.merged` makes one state
@@ -203,6 +250,7 @@ class Batches:
                 "seed, or start the stage anew"
             )
         self._forget()
+        self._checked_to = 0
         self._next, self._skipped = found.next, found.skipped
         return found.next
 
@@ -221,15 +269,36 @@ class Batches:
             )
 
     def _read_ahead(self, first: int, sequences: int) -> None:
-        for _ in range(self._ahead):
+        for step in islice(self._following(first, sequences), self._ahead):
+            if step not in self._coming:
+                self._coming[step] = self._thread.submit(self._load, *step)
+
+    def _check_ahead(self, first: int, sequences: int) -> None:
+        """Have the shards of later steps looked at, so that none waits while one is hashed."""
+        for begin, count in islice(self._following(first, sequences), CHECKED_STEPS):
+            if begin < self._checked_to:
+                continue
+            documents = [piece.document for i in self._mine(begin, count) for piece in self.plan[i]]
+            if not self.corpus.check_soon(np.unique(self.plan.places(documents)[0]).tolist()):
+                return
+            self._checked_to = begin + count
+
+    def _following(self, first: int, sequences: int) -> Iterator[tuple[int, int]]:
+        """The steps after one, as far as the plan goes: first sequence and count of each."""
+        whole = self.dp_size * self.micro_batch_sequences
+        while True:
             first += sequences
             if self._sequences_at is not None:
                 sequences = self._sequences_at(first)
-            whole = self.dp_size * self.micro_batch_sequences
             if sequences < 1 or first + sequences > len(self.plan) or sequences % whole:
                 return
-            if (first, sequences) not in self._coming:
-                self._coming[first, sequences] = self._thread.submit(self._load, first, sequences)
+            yield first, sequences
+
+    def _mine(self, first: int, sequences: int) -> range:
+        """This rank's sequences of a step."""
+        share = sequences // self.dp_size
+        first += self.dp_rank * share
+        return range(first, first + share)
 
     def _forget(self) -> None:
         """Drop what was read for steps that do not come."""
@@ -237,39 +306,42 @@ class Batches:
             future.cancel()
         self._coming.clear()
 
-    def _report(self, step: _Step) -> None:
-        """Take what was skipped into the state, and say so; or stop."""
-        if not step.skipped:
-            return
-        if self._on_bad_shard == "stop":
-            raise next(iter(step.skipped.values()))
-        new = [i for i in step.skipped if not _holds(self._skipped, i)]
-        for i in new:
-            _log.warning("sequence %d is skipped: %s", i, step.skipped[i])
+    def _report(self, skipped: Mapping[int, BadShard]) -> set[int]:
+        """Take what was skipped into the state, and say so; or stop. Returns these sequences."""
+        if skipped and self._on_bad_shard == "stop":
+            raise skipped[min(skipped)]
+        new = [i for i in sorted(skipped) if not _holds(self._skipped, i)]
+        for i in new if os.environ.get("RANK", "0") == "0" else ():
+            _log.warning("sequence %d is skipped: %s", i, skipped[i])
         self._skipped = merge_ranges([*self._skipped, *((i, i + 1) for i in new)])
+        return set(skipped)
 
     def _load(self, first: int, sequences: int) -> _Step:
         """Read this rank's part of a step."""
-        share = sequences // self.dp_size
-        first += self.dp_rank * share
-        numbers = range(first, first + share)
+        numbers = self._mine(first, sequences)
         skipped = self._skipped
         pieces = {i: self.plan[i] for i in numbers if not _holds(skipped, i)}
-        ids, reasons = self._ids(pieces)
-        batches = []
-        for start in range(first, first + share, self.micro_batch_sequences):
-            wanted = range(start, start + self.micro_batch_sequences)
-            batches.append(self._micro_batch(wanted, pieces, ids))
-        return _Step(batches, reasons)
+        read, reasons = self._ids(pieces)
+        return _Step(pieces, read, self._micro_batches(numbers, pieces, read), reasons)
+
+    def _micro_batches(
+        self, numbers: range, pieces: dict[int, list[Piece]], read: dict[int, list[_Ids]]
+    ) -> list[MicroBatch]:
+        """Those of this rank's sequences of a step."""
+        size = self.micro_batch_sequences
+        return [
+            self._micro_batch(range(start, start + size), pieces, read) for start in numbers[::size]
+        ]
 
     def _ids(
         self, pieces: dict[int, list[Piece]]
-    ) -> tuple[dict[int, list[npt.NDArray[Any]]], dict[int, BadShard]]:
+    ) -> tuple[dict[int, list[_Ids]], dict[int, BadShard]]:
         """The ids of each piece of the sequences, and the one after it where its document goes on;
         and the sequences that have none, with what is wrong."""
         flat = [(i, piece) for i, found in pieces.items() for piece in found]
         documents = np.array([piece.document for _, piece in flat], np.int64)
         lengths = self.plan.tokens(documents)
+        pictured = self.plan.lengths(documents) != lengths
         shards, offsets = self.plan.places(documents)
         stretches = [
             Stretch(
@@ -285,19 +357,59 @@ class Batches:
         for (_, piece), stretch, array, length in zip(
             flat, stretches, arrays, lengths, strict=True
         ):
-            ends = piece.token_start + piece.token_length == int(length)
+            # A document with images is never cut; its piece is longer than what is stored.
+            ends = piece.token_start + piece.token_length >= int(length)
             if array is not None and (wrong := self._wrong(array, ends)):
                 bad[stretch.shard] = self.corpus.condemn(
                     stretch.shard, f"document {piece.document} at {stretch.offset} {wrong}"
                 )
-        found: dict[int, list[npt.NDArray[Any]]] = {i: [] for i in pieces}
+        found: dict[int, list[_Ids]] = {i: [] for i in pieces}
         skipped: dict[int, BadShard] = {}
-        for (i, _), stretch, array in zip(flat, stretches, arrays, strict=True):
+        for (i, piece), stretch, offset, array, shows in zip(
+            flat, stretches, offsets, arrays, pictured, strict=True
+        ):
             if stretch.shard in bad:
                 skipped.setdefault(i, bad[stretch.shard])
             elif array is not None:
-                found[i].append(array)
+                carries = self.corpus.carries_loss(
+                    stretch.shard, int(offset), piece.token_start + 1, len(array) - 1
+                )
+                ids = _Ids(array, carries)
+                if shows and i not in skipped:
+                    try:
+                        ids = self._shown(piece, stretch.shard, ids)
+                    except DamagedImage as error:
+                        skipped[i] = BadShard(
+                            f"{error}; copy the file again, or build the run again, or go on "
+                            "without the sequences that show it by --on-bad-shard skip",
+                            stretch.shard,
+                        )
+                found[i].append(ids)
         return {i: arrays for i, arrays in found.items() if i not in skipped}, skipped
+
+    def _shown(self, piece: Piece, shard: int, ids: _Ids) -> _Ids:
+        """The ids of a document with images, whose images have their places.
+
+        Raises
+        ------
+        DamagedImage
+            If an image is not what the run stored, or ids and images are not of one document.
+        """
+        assert self._pictures is not None, "a plan without a tiling counts no features"
+        row = piece.document - self.plan.first_document(shard)
+        pictures = self._pictures.of(shard, row)
+        tokens = [picture.plan.tokens for picture in pictures]
+        where = f"{self.corpus.run.store.uri}/{self.corpus.path(shard)}: row {row}"
+        try:
+            laid = expand(ids.ids, ids.carries, tokens, self._pictures.image_token)
+        except ValueError as error:
+            raise DamagedImage(f"{where}: {error}") from error
+        if len(laid.ids) != piece.token_length:
+            raise DamagedImage(
+                f"{where}: found {len(laid.ids)} tokens with those of its images, expected "
+                f"{piece.token_length} as the plan has"
+            )
+        return _Ids(laid.ids, laid.carries, pictures)
 
     def _wrong(self, ids: npt.NDArray[Any], ends: bool) -> str:
         """What shows that ids are not a document's, where that can be seen without a hash."""
@@ -311,26 +423,36 @@ class Batches:
         self,
         numbers: range,
         pieces: dict[int, list[Piece]],
-        ids: dict[int, list[npt.NDArray[Any]]],
+        read: dict[int, list[_Ids]],
     ) -> MicroBatch:
         length = self.plan.length
         total = len(numbers) * length
         tokens = np.full(total, self.corpus.eod, np.int64)
         labels = np.full(total, IGNORED, np.int64)
         bounds, documents, starts = [0], [], []
+        pictures: list[Picture] = []
         for i in numbers:
-            if i not in ids:
+            if i not in read:
                 bounds.append(bounds[-1] + length)
                 documents.append(NO_DOCUMENT)
                 starts.append(0)
                 continue
-            for piece, found in zip(pieces[i], ids[i], strict=True):
+            for piece, (ids, carries, shown) in zip(pieces[i], read[i], strict=True):
+                pictures += shown
                 at, size = bounds[-1], piece.token_length
-                tokens[at : at + size] = found[:size]
-                labels[at : at + len(found) - 1] = found[1:]
+                tokens[at : at + size] = ids[:size]
+                following = labels[at : at + len(ids) - 1]
+                following[:] = ids[1:]
+                if carries is not None:
+                    following[~carries] = IGNORED
                 bounds.append(at + size)
                 documents.append(piece.document)
                 starts.append(piece.token_start)
+            end = (i + 1 - numbers.start) * length
+            if bounds[-1] < end:
+                bounds.append(end)
+                documents.append(NO_DOCUMENT)
+                starts.append(0)
         return MicroBatch(
             tokens=torch.from_numpy(tokens),
             labels=torch.from_numpy(labels),
@@ -340,7 +462,8 @@ class Batches:
             token_starts=torch.tensor(starts, dtype=torch.int64),
             first_sequence=numbers.start,
             sequences=len(numbers),
-            skipped=tuple(i for i in numbers if i not in ids),
+            skipped=tuple(i for i in numbers if i not in read),
+            images=images_of(pictures),
         )
 
 

@@ -54,13 +54,16 @@ def _step(run: RunRead, step: int) -> tuple[dict[str, Any], list[str]]:
         "step": step,
         "sequences": [entry.first, entry.first + entry.sequences],
         "skipped": [list(one) for one in entry.skipped],
+        "left_out": entry.left_out or None,
         "tokens": tokens,
         "documents": [one.as_json() for one in found],
     }
     skipped = sum(stop - start for start, stop in entry.skipped)
     head = (
         f"step {step}: {len(found):,} documents, {tokens:,} tokens, sequences {entry.first} to "
-        f"{entry.first + entry.sequences - 1}" + (f", {skipped} of them skipped" if skipped else "")
+        f"{entry.first + entry.sequences - 1}"
+        + (f", {skipped} of them skipped" if skipped else "")
+        + (f"; left out ({entry.left_out}): not trained on" if entry.left_out else "")
     )
     width = max((len(one.origin.source) for one in found), default=0)
     rows = [
@@ -78,7 +81,8 @@ def _document(run: RunRead, doc_id: str) -> tuple[dict[str, Any], list[str]]:
         "doc_id": origin.doc_id,
         "source": origin.source,
         "uri": origin.uri,
-        "steps": sorted({one.step for one in found}),
+        "steps": sorted({one.step for one in found if not one.left_out}),
+        "left_out": sorted({one.step for one in found if one.left_out}),
         "occurrences": [
             {"step": one.step, **piece_as_json(one.sequence, one.piece)} for one in found
         ],
@@ -89,6 +93,7 @@ def _document(run: RunRead, doc_id: str) -> tuple[dict[str, Any], list[str]]:
     rows = [
         f"step {one.step:>8}  sequence {one.sequence:>8}  tokens {one.piece.token_start:,} to "
         f"{one.piece.token_start + one.piece.token_length - 1:,}"
+        + (f"  left out ({one.left_out})" if one.left_out else "")
         for one in found
     ]
     return told, [place, *rows]

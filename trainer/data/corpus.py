@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from dataflow.run import Run
-from dataflow.shards.tar import BLOCK, skim_members
+from dataflow.shards import ShardError, read_token_shard
 from dataflow.store import Store
 from mixtures.plan import Plan
+from trainer.closing import Closing
 from trainer.data.errors import BadShard, DataError
+from trainer.data.loss_spans import LossSpans, has_spans
 
 Verify = Literal["hash", "size"]
 
@@ -28,12 +31,14 @@ READ_BYTES = 32 << 20
 """No read is longer, unless one stretch is."""
 READERS = 8
 """Reads under way at once from an object store."""
+CHECKERS = 2
+"""Shards whose hash is computed at once, of those on an object store; of local ones, one."""
+CHECKS_WAITING = 8
+"""Shards that are looked at before they are read, at most."""
 OPEN_FILES = 128
 ATTEMPTS = 2
 """A read that failed is tried again on a fresh handle: connections end."""
 _HASH_BYTES = 4 << 20
-_SPANLESS = 2 * BLOCK
-"""Bytes of a ``spans.npy`` member without a row: a tar header, and an npy header, padded."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,11 @@ class _Read:
     wanted: list[int]
 
 
-class Corpus:
+class _Closed(Exception):
+    """The corpus was closed while a shard was read for its hash."""
+
+
+class Corpus(Closing):
     """The token shards of a run.
 
     Attributes
@@ -84,10 +93,13 @@ class Corpus:
         self._verify = verify
         self._lock = threading.Lock()
         self._files: dict[int, pa.NativeFile] = {}
-        self._checked: set[int] = set()
+        self._spans: dict[int, LossSpans] = {}
         self._bad: dict[int, BadShard] = {}
-        readers = 1 if run.store.local is not None else READERS
+        self._checks: dict[int, Future[None]] = {}
+        self._closed = threading.Event()
+        readers, checkers = (1, 1) if run.store.local is not None else (READERS, CHECKERS)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="corpus-read")
+        self._checkers = ThreadPoolExecutor(checkers, thread_name_prefix="corpus-check")
 
     @classmethod
     def open(
@@ -134,6 +146,11 @@ class Corpus:
                 f"{plan.folder} is of {plan.corpus[:16]}…; compile the plan again for this corpus"
             )
 
+    @property
+    def verifies_hashes(self) -> bool:
+        """Whether a shard is read once for its hash."""
+        return self._verify == "hash"
+
     def _require(self, tokenizer: str, whose: str) -> None:
         if tokenizer != self.tokenizer:
             uri = self.run.store.uri
@@ -149,6 +166,8 @@ class Corpus:
 
     def close(self) -> None:
         """Let go of files and threads."""
+        self._closed.set()
+        self._checkers.shutdown(cancel_futures=True)
         self._readers.shutdown()
         self._files.clear()
 
@@ -163,8 +182,8 @@ class Corpus:
         bad : what is wrong, by number of the shard
         """
         shards = sorted({stretch.shard for stretch in stretches})
-        # First, so that no shard is checked by two readers at once.
-        list(self._readers.map(self._check, shards))
+        for check in [self._begin_check(shard) for shard in shards]:
+            check.result()
         reads = [
             read
             for read in _coalesce(stretches, self.dtype.itemsize)
@@ -183,12 +202,35 @@ class Corpus:
                 found[i] = None
         return found, bad
 
+    def check_soon(self, shards: Iterable[int]) -> bool:
+        """Begin to look whether shards are what the run wrote: a whole one takes a while to hash.
+
+        Returns
+        -------
+        False where enough shards wait already; then ask again later.
+        """
+        for shard in shards:
+            with self._lock:
+                known = shard in self._checks
+                waiting = sum(not check.done() for check in self._checks.values())
+            if not known and waiting >= CHECKS_WAITING:
+                return False
+            self._begin_check(shard)
+        return True
+
+    def _begin_check(self, shard: int) -> Future[None]:
+        """The only look at a shard, done or to come."""
+        with self._lock:
+            if shard not in self._checks:
+                self._checks[shard] = self._checkers.submit(self._check, shard)
+            return self._checks[shard]
+
     def condemn(self, shard: int, what: str) -> BadShard:
         """Take a shard for bad from now on, in this process: it may come back whole in another."""
         uri = self.run.store.uri
         error = BadShard(
             f"{uri}/{self.path(shard)}: {what}; copy the file again, or build the run again (it "
-            "makes what is missing), or go on without its sequences with on_bad_shard: skip",
+            "makes what is missing), or go on without its sequences by --on-bad-shard skip",
             shard,
         )
         with self._lock:
@@ -229,40 +271,90 @@ class Corpus:
                 del self._files[next(iter(self._files))]
         return file
 
+    def carries_loss(
+        self, shard: int, document: int, first: int, count: int
+    ) -> npt.NDArray[np.bool_] | None:
+        """Which of ``count`` tokens of a document from its ``first`` carry loss; None: all do.
+
+        Parameters
+        ----------
+        shard : one that `read` has read, and that is not bad
+        document : the byte of the shard's tar that its ids begin at
+        """
+        return self._spans[shard].carries(document, first, count)
+
     def _check(self, shard: int) -> None:
-        """Look once whether a shard is what the run wrote."""
-        if shard in self._checked or shard in self._bad:
-            return
+        """Look whether a shard is what the run wrote, and which of its tokens carry loss."""
         output = self.run.shards[shard].tokenize.outputs["shard"]
-        size = self.run.store.size(output.path)
-        if size is None:
-            self.condemn(shard, "is not there")
-        elif size != output.bytes:
-            self.condemn(shard, f"found {size:,} bytes, expected {output.bytes:,}")
-        elif self._verify == "hash":
-            self._check_hash(shard, output.path, output.blake3)
-        self._checked.add(shard)
+        for attempt in range(ATTEMPTS):
+            try:
+                size = self.run.store.size(output.path)
+                if size is None:
+                    self.condemn(shard, "is not there")
+                elif size != output.bytes:
+                    self.condemn(shard, f"found {size:,} bytes, expected {output.bytes:,}")
+                elif self._verify == "hash":
+                    self._check_hash(shard, output.path, output.blake3)
+                else:
+                    self._spans[shard] = self._find_spans(output.path)
+                return
+            except _Closed:
+                return  # nobody waits for it
+            except (OSError, pa.ArrowException, ShardError) as error:
+                if attempt == ATTEMPTS - 1:
+                    self.condemn(shard, f"cannot be read ({error})")
 
     def _check_hash(self, shard: int, path: str, expected: str) -> None:
-        digest = blake3.blake3()
-        try:
-            with self.run.store.open(path) as stream:
-                while data := stream.read(_HASH_BYTES):
-                    digest.update(data)
-        except (OSError, pa.ArrowException) as error:
-            self.condemn(shard, f"cannot be read ({error})")
-            return
-        if digest.hexdigest() != expected:
-            found = digest.hexdigest()
-            self.condemn(shard, f"found BLAKE3 {found[:16]}…, expected {expected[:16]}…")
-            return
+        """Read a shard once from end to end, for its hash and its loss spans."""
+        spans, damage = LossSpans({}), ""
+        with self.run.store.open(path) as raw:
+            hashing = _Hashing(raw, self._closed)
+            source = io.BufferedReader(hashing, _HASH_BYTES)
+            try:
+                spans = LossSpans.of_samples(read_token_shard(source, path))
+            except ShardError as error:
+                damage = str(error)
+            while source.read(_HASH_BYTES):
+                pass
+        if hashing.digest != expected:
+            self.condemn(shard, f"found BLAKE3 {hashing.digest[:16]}…, expected {expected[:16]}…")
+        elif damage:
+            self.condemn(shard, damage)
+        else:
+            self._spans[shard] = spans
+
+    def _find_spans(self, path: str) -> LossSpans:
+        """The loss spans of a shard whose hash is not asked for: mostly its headers alone."""
         with self.run.store.stream(path) as headers:
-            for name, _, length in skim_members(headers, path):
-                if name.endswith(".spans.npy") and length > _SPANLESS:
-                    raise DataError(
-                        f"{path}: {name} has loss spans, expected none: this reader puts loss on "
-                        "every token of a document"
-                    )
+            if not has_spans(headers, path):
+                return LossSpans({})
+        with self.run.store.stream(path) as source:
+            return LossSpans.of_samples(read_token_shard(source, path))
+
+
+class _Hashing(io.RawIOBase):
+    """Hashes (BLAKE3) what is read through it; once ``closed`` is set there is nothing more."""
+
+    def __init__(self, source: pa.NativeFile, closed: threading.Event) -> None:
+        super().__init__()
+        self._source = source
+        self._closed = closed
+        self._hash = blake3.blake3()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self._closed.is_set():
+            raise _Closed
+        data = self._source.read(len(buffer))
+        self._hash.update(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    @property
+    def digest(self) -> str:
+        return str(self._hash.hexdigest())
 
 
 def _coalesce(stretches: Sequence[Stretch], itemsize: int) -> Iterator[_Read]:

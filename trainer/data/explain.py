@@ -80,6 +80,8 @@ class RunRead:
     def documents(self, step: int) -> list[Read]:
         """The documents of a step, in the order in which it first reads each.
 
+        Of a step that was left out (``ledger[step].left_out``), those that it would have read.
+
         Raises
         ------
         DataError
@@ -100,7 +102,7 @@ class RunRead:
         return list(found.values())
 
     def occurrences(self, doc_id: str) -> tuple[Origin, list[Occurrence]]:
-        """Where a document comes from, and the steps so far that read it.
+        """Where a document comes from, and the steps so far that read it or were left out.
 
         Raises
         ------

@@ -1,8 +1,9 @@
 """The step ledger: which documents were in step N, and in which steps was this document.
 
 A JSONL file with a line a step, only ever appended to: ``{"step": 7, "first": 448, "sequences": 64,
-"plan": "…", "skipped": [[450, 451]]}``. After a run goes on from an older checkpoint, steps come
-again: a line for step N takes back the lines for N and later that stand before it.
+"plan": "…", "skipped": [[450, 451]]}``; ``"left_out"`` says why a step was not taken. After a run
+goes on from an older checkpoint, steps come again: a line for step N takes back the lines for N and
+later that stand before it.
 """
 
 from __future__ import annotations
@@ -27,16 +28,21 @@ _HASH_DIGITS = 16
 
 @dataclass(frozen=True)
 class StepRange:
-    """The sequences of one step: ``first`` to ``first + sequences``, less ``skipped``."""
+    """The sequences of one step: ``first`` to ``first + sequences``, less ``skipped``.
+
+    ``left_out``: why none of them changed the weights: a guard's ``skip`` or ``roll_back``, or
+    ``no labels``; empty for a step that was taken.
+    """
 
     step: int
     first: int
     sequences: int
     plan: str
     skipped: Ranges = ()
+    left_out: str = ""
 
-    def trained(self) -> Iterator[int]:
-        """The sequences that were trained on."""
+    def readable(self) -> Iterator[int]:
+        """The sequences less ``skipped``."""
         for i in range(self.first, self.first + self.sequences):
             if not any(start <= i < stop for start, stop in self.skipped):
                 yield i
@@ -44,11 +50,12 @@ class StepRange:
 
 @dataclass(frozen=True)
 class Occurrence:
-    """A piece of a document in a sequence of a step."""
+    """A piece of a document in a sequence of a step; ``left_out`` as the step's."""
 
     step: int
     sequence: int
     piece: Piece
+    left_out: str = ""
 
 
 class StepLedger:
@@ -69,7 +76,13 @@ class StepLedger:
             self._read()
 
     def append(
-        self, step: int, first: int, sequences: int, plan: Plan, skipped: Ranges = ()
+        self,
+        step: int,
+        first: int,
+        sequences: int,
+        plan: Plan,
+        skipped: Ranges = (),
+        left_out: str = "",
     ) -> None:
         """Write which sequences a step has; durable when this returns."""
         mine = tuple(
@@ -77,7 +90,7 @@ class StepLedger:
             for start, stop in skipped
             if start < first + sequences and first < stop
         )
-        entry = StepRange(step, first, sequences, plan.hash[:_HASH_DIGITS], mine)
+        entry = StepRange(step, first, sequences, plan.hash[:_HASH_DIGITS], mine, left_out)
         line: dict[str, Any] = {
             "step": step,
             "first": first,
@@ -86,6 +99,8 @@ class StepLedger:
         }
         if mine:
             line["skipped"] = mine
+        if left_out:
+            line["left_out"] = left_out
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("ab") as file:
             if file.tell() != self._whole:
@@ -115,7 +130,9 @@ class StepLedger:
         return self._steps[at]
 
     def documents(self, step: int, plan: Plan, corpus: Corpus) -> list[tuple[int, Piece, Origin]]:
-        """What a step trained on: (sequence, piece, where its document comes from), in order.
+        """What a step read: (sequence, piece, where its document comes from), in order.
+
+        Of a step that was left out, what it would have read; ``self[step].left_out`` tells.
 
         Raises
         ------
@@ -125,12 +142,12 @@ class StepLedger:
         corpus.check(plan)
         entry = self[step]
         self._require(entry, plan)
-        pieces = [(i, piece) for i in entry.trained() for piece in plan[i]]
+        pieces = [(i, piece) for i in entry.readable() for piece in plan[i]]
         known = origins(corpus.run, (piece.document for _, piece in pieces))
         return [(i, piece, known[piece.document]) for i, piece in pieces]
 
     def occurrences(self, document: int, plan: Plan) -> list[Occurrence]:
-        """In which steps so far a document was, and which pieces of it.
+        """In which steps so far a document was, left out or not, and which pieces of it.
 
         Steps of other plans (of other stages) are left out. `trainer.data.origins.document_number`
         has the number of an id.
@@ -141,8 +158,8 @@ class StepLedger:
         for sequence, piece in plan.inverse(document):
             # Steps of one plan follow each other, so their ranges ascend and do not overlap.
             at = int(np.searchsorted(firsts, sequence, side="right")) - 1
-            if at >= 0 and sequence in mine[at].trained():
-                found.append(Occurrence(mine[at].step, sequence, piece))
+            if at >= 0 and sequence in mine[at].readable():
+                found.append(Occurrence(mine[at].step, sequence, piece, mine[at].left_out))
         return found
 
     def _require(self, entry: StepRange, plan: Plan) -> None:
@@ -170,6 +187,7 @@ class StepLedger:
                     int(values["sequences"]),
                     str(values["plan"]),
                     skipped,
+                    str(values.get("left_out", "")),
                 )
             except (
                 orjson.JSONDecodeError,

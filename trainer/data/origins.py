@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from dataflow.run import Run
-from dataflow.steps.lookup import ABSENT, ENTRY
+from dataflow.sideindex import find_entries
+from dataflow.steps.lookup import ABSENT
 from trainer.data.errors import DataError
 
 
@@ -108,25 +108,10 @@ def _uris(run: Run, doc_ids: Sequence[bytes]) -> dict[bytes, str]:
 
 
 def _entries(run: Run, doc_ids: Sequence[bytes]) -> list[Any]:
-    """The lookup entries of ids. Ids are hashes, so that each entry's place is known to about the
-    square root of the count: one range read nearly always holds it."""
-    output = run.lookup.outputs["documents"]
-    count = output.bytes // ENTRY.itemsize
+    """The lookup entries of ids, in their order."""
     found = []
-    with run.store.open(output.path) as stream:
-        for doc_id in doc_ids:
-            words = np.frombuffer(doc_id, ">u8")
-            expected = count * int.from_bytes(doc_id, "big") >> 128
-            margin = 64 + 3 * math.isqrt(count)
-            while True:
-                low, high = max(0, expected - margin), min(count, expected + margin)
-                data = stream.read_at((high - low) * ENTRY.itemsize, low * ENTRY.itemsize)
-                entries = np.frombuffer(data, ENTRY)
-                hits = entries[(entries["key"] == words).all(axis=1)]
-                if len(hits) or (low == 0 and high == count):
-                    break
-                margin *= 2
-            if not len(hits):
-                raise DataError(f"{run.store.uri}: found no document {doc_id.hex()} in its lookup")
-            found.append(hits[0])
+    for doc_id, entries in zip(doc_ids, find_entries(run, "documents", doc_ids), strict=True):
+        if not len(entries):
+            raise DataError(f"{run.store.uri}: found no document {doc_id.hex()} in its lookup")
+        found.append(entries[0])
     return found

@@ -34,21 +34,34 @@ class DataState:
         The sequence that the next step begins with.
     skipped : ranges (start, stop)
         Sequences that were not trained on because their shard was bad, sorted.
+    left_out : ranges (start, stop)
+        Sequences before ``next`` of steps that a guard left out, sorted.
     """
 
     plan: str
     next: int
     skipped: Ranges = ()
+    left_out: Ranges = ()
 
     def as_json(self) -> dict[str, Any]:
-        """The state as JSON values."""
-        return {"plan": self.plan, "next": self.next, "skipped": [list(r) for r in self.skipped]}
+        """The state as JSON values; ``left_out`` only where there is any."""
+        values: dict[str, Any] = {
+            "plan": self.plan,
+            "next": self.next,
+            "skipped": [list(r) for r in self.skipped],
+        }
+        if self.left_out:
+            values["left_out"] = [list(r) for r in self.left_out]
+        return values
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The state that ``as_json`` gave."""
-        ranges = ((int(start), int(stop)) for start, stop in values["skipped"])
-        return cls(str(values["plan"]), int(values["next"]), merge_ranges(ranges))
+        skipped, left_out = (
+            merge_ranges((int(start), int(stop)) for start, stop in values.get(name, ()))
+            for name in ("skipped", "left_out")
+        )
+        return cls(str(values["plan"]), int(values["next"]), skipped, left_out)
 
     @classmethod
     def merged(cls, states: Iterable[Mapping[str, Any]]) -> Self:
@@ -64,4 +77,8 @@ class DataState:
         if len(places) != 1:
             raise DataError(f"found data states of {len(places)} places {places}, expected one")
         ((plan, position),) = places
-        return cls(plan, position, merge_ranges(r for state in found for r in state.skipped))
+        skipped, left_out = (
+            merge_ranges(r for state in found for r in getattr(state, name))
+            for name in ("skipped", "left_out")
+        )
+        return cls(plan, position, skipped, left_out)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from trainer.generation.command import known_device
+
 if TYPE_CHECKING:
     from dataflow.tokenizer import Tokenizer
     from trainer.data.corpus import Corpus
@@ -28,7 +30,9 @@ def add_commands(add: Add) -> None:
     sub = add("evaluate", run_evaluate, "measure a model: loss, multiple choice, long contexts")
     sub.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, or an exported one")
     sub.add_argument("--step", type=_whole, help="of the checkpoint (default: the last)")
-    sub.add_argument("--device", help="such as cpu (default: a GPU where there is one)")
+    sub.add_argument(
+        "--device", type=known_device, help="such as cpu (default: a GPU where there is one)"
+    )
     sub.add_argument("--precision", choices=("fp32", "bf16"), help="default: as stored")
     sub.add_argument(
         "--tokenizer", type=Path, metavar="DIR",
@@ -44,8 +48,9 @@ def add_commands(add: Add) -> None:
     )
     sub.add_argument("--longest", type=_tokens, default=1 << 13, help="of a document (8Ki)")
     sub.add_argument(
-        "--l1", type=_tokens, default=1 << 17, help="what length classes are relative to (128Ki)"
-    )
+        "--l1", type=_tokens,
+        help="what length classes are relative to (default: the run's; 128Ki for an export)",
+    )  # fmt: skip
     sub.add_argument("--choices", type=Path, metavar="FILE", help="questions, a JSON object a line")
     sub.add_argument(
         "--lengths", type=_listed(_tokens), metavar="LENGTHS",
@@ -78,6 +83,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
     """
     from trainer.convert.saved_run import DTYPES
     from trainer.data.corpus import Corpus
+    from trainer.evaluation.class_length import class_length_of
     from trainer.evaluation.errors import EvaluationError
     from trainer.generation.loading import open_decoder
 
@@ -97,12 +103,15 @@ def run_evaluate(options: argparse.Namespace) -> int:
                 f"{options.folder}: found a model of {about.vocab_size:,} tokens and a tokenizer "
                 f"of {tokenizer.vocab_size:,}, expected the tokenizer that it was trained with"
             )
-        found, tables = _measure(options, tasks, decoder, tokenizer, corpus)
+        l1 = options.l1 or class_length_of(about)
+        found, tables = _measure(options, tasks, decoder, tokenizer, corpus, l1)
     finally:
         if corpus is not None:
             corpus.close()
     if options.json:
-        sys.stdout.write(orjson.dumps({"model": about.as_json(), **found}).decode() + "\n")
+        sys.stdout.write(
+            orjson.dumps({"ok": True, "model": about.as_json(), **found}).decode() + "\n"
+        )
     else:
         sys.stdout.write("\n\n".join(tables) + "\n")
     return _DONE
@@ -147,6 +156,7 @@ def _measure(
     decoder: Decoder,
     tokenizer: Tokenizer,
     corpus: Corpus | None,
+    l1: int,
 ) -> tuple[dict[str, Any], list[str]]:
     """The tasks' results, as JSON and as tables."""
     from trainer.evaluation import report
@@ -182,7 +192,7 @@ def _measure(
         with _bar(LOSS, not options.json) as progress:
             loss = corpus_loss(
                 decoder, tokenizer, corpus, tokens=options.tokens, longest=options.longest,
-                l1=options.l1, batch_tokens=batch, progress=progress,
+                l1=l1, batch_tokens=batch, progress=progress,
             )  # fmt: skip
         found[LOSS] = loss.as_json()
         tables.append(report.loss_tables(loss))

@@ -4,7 +4,7 @@ A document is scored as it is trained on: alone, from its first token, which not
 nothing predicts, to its end of document, which is predicted. Nats are of the tokens from the
 second on; bytes are the text bytes of these tokens: the document's, without those of its first
 token. The end of document has no bytes, and its nats count: to say where a text ends is part of
-saying the text.
+saying the text. All of the text is scored, also what carries no loss in training.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ class CorpusLoss:
     """Losses of a model: over all, by source, by length class, by position.
 
     ``available``: documents and tokens of each source that were held out, read or not.
+    ``l1``: tokens that the classes of ``lengths`` are relative to.
     ``positions``: groups of tokens at 1, 2 to 3, 4 to 7, … in their documents, the first being 0.
     """
 
@@ -68,10 +69,12 @@ class CorpusLoss:
     lengths: tuple[Group, ...]
     positions: tuple[Group, ...]
     available: dict[str, tuple[int, int]]
+    l1: int
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as JSON has them."""
         return {
+            "l1": self.l1,
             "all": self.all.as_json(),
             **{
                 name: [group.as_json() for group in getattr(self, name)]
@@ -192,4 +195,5 @@ def _summary(
         tuple(g for g in lengths if g is not None),
         tuple(positions),
         choice.available,
+        l1,
     )

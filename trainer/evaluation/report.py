@@ -38,7 +38,7 @@ def loss_tables(loss: CorpusLoss) -> str:
     heads = ["documents", "tokens", "nats/token", "bits/byte"]
     parts = [
         table(["held out", *heads], map(row, [loss.all, *loss.sources])),
-        table(["length", *heads], map(row, loss.lengths)),
+        table([f"length (L1 {loss.l1:,})", *heads], map(row, loss.lengths)),
         table(["position", *heads[:3]], (row(group)[:4] for group in loss.positions)),
     ]
     unread = sorted(set(loss.available) - {group.name for group in loss.sources})

@@ -41,7 +41,7 @@ def add_commands(add: Callable[[str, Callable[[argparse.Namespace], int], str], 
     sub.add_argument("--batch", type=_count, default=64, metavar="N", help="texts at once, at most")
     sub.add_argument("--step", type=int, help="of the checkpoint (default: the last)")
     sub.add_argument(
-        "--device", type=_device, help="such as cpu (default: a GPU where there is one)"
+        "--device", type=known_device, help="such as cpu (default: a GPU where there is one)"
     )
     sub.add_argument("--precision", choices=("fp32", "bf16"), help="default: as stored")
     sub.add_argument(
@@ -216,7 +216,8 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _device(text: str) -> torch.device:
+def known_device(text: str) -> torch.device:
+    """A device that this machine has; raises argparse.ArgumentTypeError."""
     import torch
 
     try:

@@ -13,7 +13,7 @@ from trainer.convert.config import FILE
 from trainer.convert.exported import open_exported
 from trainer.convert.layouts import released
 from trainer.convert.models import local_parameters
-from trainer.convert.names import parameters
+from trainer.convert.names import parameters, text_key
 from trainer.convert.saved_run import is_run, loaded, open_run
 from trainer.generation.decoder import Decoder
 from trainer.generation.errors import GenerationError
@@ -97,9 +97,10 @@ def _of_run(
     table = parameters(run.recipe, run.vocab_size)
     with loaded(run, device) as model:
         weights = {
-            key: part.detach().to(dtype or part.dtype)
+            bare: part.detach().to(dtype or part.dtype)
             for name, whole in local_parameters(model).items()
             for key, part in released(table[name], whole, run.recipe)
+            if (bare := text_key(key)) is not None
         }
     decoder = Decoder(run.recipe, weights, run.stage.rope_base)
     ends = () if run.tokenizer is None else (run.tokenizer.eod,)
@@ -117,8 +118,9 @@ def _of_export(
     found = open_exported(folder, tokenizer=tokenizer)
     kind = dtype or found.dtype()
     weights = {
-        key: found.checkpoint.read(key).to(device, kind)
+        bare: found.checkpoint.read(key).to(device, kind)
         for key in found.checkpoint.keys()  # noqa: SIM118 - no mapping
+        if (bare := text_key(key)) is not None
     }
     decoder = Decoder(found.recipe, weights, found.recipe.rope_base)
     ends = found.ends | ({found.tokenizer.eod} if found.tokenizer is not None else set())

@@ -43,14 +43,20 @@ def draw(logits: torch.Tensor, sampling: Sampling, rows: Sequence[int], position
     probabilities = torch.softmax(logits.double().cpu() / sampling.temperature, -1)
     found = []
     for row, p in zip(rows, probabilities, strict=True):
+        generator = torch.Generator().manual_seed(_mixed(sampling.seed, row, position))
+        if sampling.top_p == 1:
+            found.append(int(torch.multinomial(p, 1, generator=generator)))
+            continue
         ordered, ids = p.sort(descending=True, stable=True)
         before = ordered.cumsum(0) - ordered
         kept = ordered * (before < sampling.top_p)
-        generator = torch.Generator().manual_seed(
-            (sampling.seed * 1_000_003 + row) * 1_000_003 + position
-        )
         found.append(int(ids[torch.multinomial(kept, 1, generator=generator)]))
     return found
+
+
+def _mixed(seed: int, row: int, position: int) -> int:
+    """A seed of torch's range for each of them, however large the first one is."""
+    return ((seed * 1_000_003 + row) * 1_000_003 + position) % 2**63
 
 
 def continue_prompts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -41,7 +42,7 @@ class TensorBoard:
 
 
 class Wandb:
-    """A run of Weights & Biases; resumed under the same id.
+    """A run of Weights & Biases; resumed under the id that its folder keeps.
 
     Raises
     ------
@@ -50,7 +51,7 @@ class Wandb:
     """
 
     def __init__(self, folder: Path, project: str, name: str, config: Mapping[str, Any]) -> None:
-        if importlib.util.find_spec("wandb") is None:
+        if not has_wandb():
             raise ModuleNotFoundError(
                 "wandb: found no such package, expected it where its log is asked for; install it "
                 "(pip install wandb) or leave the option out",
@@ -62,7 +63,7 @@ class Wandb:
         self._run = wandb.init(
             project=project,
             name=name,
-            id=name,
+            id=_kept_id(folder),
             dir=str(folder),
             config=dict(config),
             resume="allow",
@@ -76,6 +77,19 @@ class Wandb:
     def close(self) -> None:
         """Upload what is held back."""
         self._run.finish()
+
+
+def _kept_id(folder: Path) -> str:
+    """Of the run in this folder: names of folders are shared by the stages of every model."""
+    kept = folder / "wandb-id"
+    if not kept.exists():
+        kept.write_text(uuid.uuid4().hex[:16])
+    return kept.read_text()
+
+
+def has_wandb() -> bool:
+    """Whether Weights & Biases is installed."""
+    return importlib.util.find_spec("wandb") is not None
 
 
 def has_tensorboard() -> bool:

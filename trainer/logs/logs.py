@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import orjson
 
+from trainer.closing import Closing
 from trainer.logs.boards import Board, TensorBoard, Wandb, has_tensorboard
 from trainer.logs.metrics import MetricsFile
 from trainer.logs.terminal import Terminal
 
 
-class Logs:
+class Logs(Closing):
     """Writes each step to ``metrics.jsonl``, to the boards, and to the terminal.
 
     Parameters
@@ -100,17 +100,9 @@ class Logs:
             board.close()
 
     def _print(self, line: bytes) -> None:
-        output = self._output or sys.stdout.buffer
+        output = self._output
+        if output is None:
+            sys.stdout.flush()  # what was printed as text, such as how the stage before ended
+            output = sys.stdout.buffer
         output.write(line + b"\n")
         output.flush()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -6,11 +6,12 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO
 
 import numpy as np
 import orjson
+
+from trainer.closing import Closing
 
 REQUIRED = (
     "step",
@@ -35,7 +36,7 @@ class MetricsError(ValueError):
     """A metrics file that cannot be read or gone on with, or a line that lacks a field."""
 
 
-class MetricsFile:
+class MetricsFile(Closing):
     """Appends lines to a metrics file; one process of a run has it open.
 
     Parameters
@@ -93,17 +94,6 @@ class MetricsFile:
     def close(self) -> None:
         """Close the file; more than once is no error."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def encode(record: Mapping[str, Any]) -> bytes:

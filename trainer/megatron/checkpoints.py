@@ -15,6 +15,7 @@ the optimizers that the layout makes.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,20 @@ _FORMAT = 1
 
 
 class CheckpointBroken(Exception):
-    """A folder is no whole checkpoint: its name, and what is missing."""
+    """A folder is no whole checkpoint.
+
+    Attributes:
+        found: the file, what was found and what was expected.
+        advice: what to do, where that is known.
+        was_whole: whether it has been one, for it has its marker.
+    """
+
+    def __init__(self, found: str, advice: str = "", *, was_whole: bool = True) -> None:
+        super().__init__(found, advice)
+        self.found, self.advice, self.was_whole = found, advice, was_whole
+
+    def __str__(self) -> str:
+        return f"{self.found}; {self.advice}" if self.advice else self.found
 
 
 class SaveFailed(Exception):
@@ -91,15 +106,16 @@ def _check(path: Path) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads((path / _MARKER).read_bytes())
     except FileNotFoundError:
         raise CheckpointBroken(
-            f"{path}: found no {_MARKER}, expected it in a whole checkpoint; the save was cut "
-            "short: use an earlier step, and delete this folder"
+            f"{path}: found no {_MARKER}, expected it in a whole checkpoint",
+            "the save was cut short: use an earlier step, and delete this folder",
+            was_whole=False,
         ) from None
     except ValueError as error:
         raise CheckpointBroken(f"{path / _MARKER}: found {error}, expected JSON") from error
     if manifest.get("format") != _FORMAT:
         raise CheckpointBroken(
-            f"{path / _MARKER}: found format {manifest.get('format')!r}, expected {_FORMAT}; load "
-            "it with the version that wrote it"
+            f"{path / _MARKER}: found format {manifest.get('format')!r}, expected {_FORMAT}",
+            "load it with the version that wrote it",
         )
     for name, size in manifest["files"].items():
         file = path / name
@@ -107,27 +123,63 @@ def _check(path: Path) -> dict[str, Any]:
         if found != size:
             raise CheckpointBroken(
                 f"{file}: found {'no file' if found is None else f'{found} bytes'}, expected "
-                f"{size} bytes; use an earlier step, and delete this folder"
+                f"{size} bytes",
+                "use an earlier step, and delete this folder",
             )
     return manifest
 
 
 def steps(folder: Path) -> list[int]:
-    """The steps of the whole checkpoints in ``folder``, ascending; others are logged by name."""
-    found = []
+    """The steps of the whole checkpoints in ``folder``, ascending.
+
+    What is wrong with others is logged, once and by one rank.
+    """
+    whole, broken = _looked_at(folder)
+    for error in broken:
+        _warn(f"not a checkpoint: {error}")
+    return whole
+
+
+def latest(folder: Path) -> int | None:
+    """The last step of which there is a whole checkpoint, None where none was made yet.
+
+    A single folder without a marker is what a kill in the first save leaves: none was made.
+
+    Raises:
+        CheckpointBroken: there were checkpoints, and none is whole. Whoever took that for none
+            would begin again, and write over what can still be mended.
+    """
+    whole, broken = _looked_at(folder)
+    if not whole and (len(broken) > 1 or any(error.was_whole for error in broken)):
+        last = broken[-1]
+        raise CheckpointBroken(
+            last.found,
+            f"no checkpoint in {folder} is whole and of this format: copy its files here again "
+            "from where they are whole, or go on with the version that wrote them; to begin anew, "
+            "name another folder or move this one away",
+        )
+    return max(steps(folder), default=None)
+
+
+def _looked_at(folder: Path) -> tuple[list[int], list[CheckpointBroken]]:
+    """The steps of whole checkpoints, ascending, and what is wrong with the others, by step."""
+    whole: list[int] = []
+    broken: list[tuple[int, CheckpointBroken]] = []
     for step, path in _numbered(folder):
         try:
             _check(path)
         except CheckpointBroken as error:
-            _log.warning("not a checkpoint: %s", error)
+            broken.append((step, error))
         else:
-            found.append(step)
-    return sorted(found)
+            whole.append(step)
+    return sorted(whole), [error for _, error in sorted(broken, key=lambda one: one[0])]
 
 
-def latest(folder: Path) -> int | None:
-    """The last step of which there is a whole checkpoint, or None."""
-    return max(steps(folder), default=None)
+@cache
+def _warn(text: str) -> None:
+    """Say it once: folders are looked at many times, and by every rank."""
+    if os.environ.get("RANK", "0") == "0":
+        _log.warning("%s", text)
 
 
 def _together(work: Callable[[], Any], path: Path) -> Any:
@@ -136,7 +188,7 @@ def _together(work: Callable[[], Any], path: Path) -> Any:
     try:
         answer = work()
     except Exception as found:  # noqa: BLE001 - raised on every rank below
-        error = f"{type(found).__name__}: {found}"
+        error = _told(found, path)
     errors: list[str] = [""] * dist.get_world_size()
     dist.all_gather_object(errors, error)
     for rank, found_error in enumerate(errors):
@@ -148,6 +200,22 @@ def _together(work: Callable[[], Any], path: Path) -> Any:
                 "earlier checkpoints are whole"
             )
     return answer
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_CUT_SHORT = ("unexpected pos", "PytorchStreamWriter failed writing", "No space left")
+"""What torch says, who does not look at errno, when it wrote less than it wanted to."""
+
+
+def _told(error: BaseException, path: Path) -> str:
+    """An error in a line; one that a full disk has caused says so."""
+    text = f"{type(error).__name__}: {error}"
+    full = isinstance(error, OSError) and error.errno in _FULL
+    if not full and not any(part in text for part in _CUT_SHORT):
+        return text
+    place = next(one for one in path.parents if one.is_dir())
+    free = shutil.disk_usage(place).free
+    return f"a full disk or quota: {free:,} bytes are free in {place} ({text.splitlines()[0]})"
 
 
 def _on_first(work: Callable[[], None]) -> Callable[[], None]:
@@ -347,11 +415,17 @@ def _prune(folder: Path, saved: int, keep: Keep) -> None:
     whole = steps(folder)
     # What was just saved stays, though a run that went back left later ones.
     kept = keep.of(whole) | {saved}
-    for step, path in _numbered(folder):
+    for step, _ in _numbered(folder):
         if step not in kept and (step in whole or step < saved):  # a later one may be in writing
-            _log.info("deleted %s", path)
-            (path / _MARKER).unlink(missing_ok=True)  # first: it is no checkpoint from here on
-            shutil.rmtree(path)
+            delete(folder, step)
+
+
+def delete(folder: Path, step: int) -> None:
+    """Delete the checkpoint of a step; one process calls it."""
+    path = path_of(folder, step)
+    (path / _MARKER).unlink(missing_ok=True)  # first: it is no checkpoint from here on
+    shutil.rmtree(path)
+    _log.info("deleted %s", path)
 
 
 def begin(
@@ -445,8 +519,8 @@ def load(folder: Path, step: int, ddp_chunks: Sequence[Any], optimizer: Any) -> 
     adam_step = manifest["adam_step"]
     if optimizer is not None and adam_step is None:
         raise CheckpointBroken(
-            f"{path}: found weights alone, expected the optimizer's states too; load with no "
-            "optimizer and build one after"
+            f"{path}: found weights alone, expected the optimizer's states too",
+            "load with no optimizer and build one after",
         )
     from megatron.core import dist_checkpointing
     from megatron.core.dist_checkpointing.validation import StrictHandling
@@ -463,7 +537,9 @@ def load(folder: Path, step: int, ddp_chunks: Sequence[Any], optimizer: Any) -> 
         for number, chunk in enumerate(ddp_chunks):
             chunk.module.load_state_dict(loaded[f"model{number}"])
         for number, inner in enumerate(_optimizers(optimizer) if optimizer is not None else ()):
-            inner.load_parameter_state_from_fully_reshardable(loaded[f"optimizer{number}"])
+            # Nothing comes back of nothing: of a pipeline stage whose parameters are all frozen.
+            mine = loaded.get(f"optimizer{number}", {})
+            inner.load_parameter_state_from_fully_reshardable(mine)
             for state in inner.optimizer.state.values():
                 state["step"].fill_(adam_step)
     return read_state(folder, step)

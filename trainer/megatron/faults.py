@@ -217,6 +217,57 @@ def _mend_shared_step() -> None:
     DistributedOptimizer.load_state_dict = load_state_dict
 
 
+def _mixed_group() -> tuple[Any, Any, list[Any], dict[Any, tuple[int, int]]]:
+    """A group of a 16-bit and a float32 parameter, as a ``DistributedOptimizer`` orders it.
+
+    Returns both parameters, what the group's optimizer has, and where it looks for them there.
+    """
+    from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+
+    half: Any = torch.nn.Parameter(torch.zeros(1, dtype=torch.half))
+    full: Any = torch.nn.Parameter(torch.zeros(1))
+    # Their names on a GPU, which is where it looks for either.
+    half.type, full.type = lambda: "torch.cuda.HalfTensor", lambda: "torch.cuda.FloatTensor"
+    place = {"param": SimpleNamespace(start=0, end=1)}
+    buffers = [{0: [{"param_map": {parameter: place}}]} for parameter in (half, full)]
+    groups: list[Any] = [{"params": [half, full]}]
+    order, ranges = DistributedOptimizer._build_optimizer_group_ranges(groups, buffers)
+    DistributedOptimizer._build_model_and_main_param_groups(
+        buffers,
+        {parameter: (number, 0, 0) for number, parameter in enumerate((half, full))},
+        ranges,
+        SimpleNamespace(use_precision_aware_optimizer_no_fp8_or_ds_fp8=False, fp8_recipe=None),
+    )
+    return half, full, groups[0]["params"], order
+
+
+def _mixed_group_is_mistaken() -> bool:
+    _, full, parameters, order = _mixed_group()
+    return bool(parameters[order[full][1]].data_ptr() != full.data_ptr())
+
+
+def _mend_mixed_group() -> None:
+    """``DistributedOptimizer._build_optimizer_group_ranges``: the wrong parameter's states.
+
+    Of a group with float32 and 16-bit parameters the inner optimizer has the float32 ones first,
+    and the map that says where a parameter's states are does not know: a checkpoint fails with
+    ``The size of tensor a must match``, or silently has the states of another of the same size.
+    """
+    from megatron.core.optimizer.distrib_optimizer import DistributedOptimizer
+
+    upstream = DistributedOptimizer._build_optimizer_group_ranges
+
+    def build(_: Any, param_groups: Any, gbuf_ranges: Any) -> tuple[Any, Any]:
+        _, ranges = upstream(param_groups, gbuf_ranges)
+        order: dict[Any, tuple[int, int]] = {}
+        for number, group in enumerate(ranges):
+            group["params"].sort(key=lambda parameter: parameter.dtype != torch.float32)  # stable
+            order |= {parameter: (number, at) for at, parameter in enumerate(group["params"])}
+        return order, ranges
+
+    DistributedOptimizer._build_optimizer_group_ranges = classmethod(build)
+
+
 def _saving_forks() -> bool:
     from megatron.core.dist_checkpointing.strategies.filesystem_async import FileSystemWriterAsync
 
@@ -274,6 +325,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("state of a fresh optimizer", _fresh_state_asserts, _mend_fresh_state),
     Fault("Adam's step is missed", _step_is_missed, _mend_missed_step),
     Fault("Adam's step is shared", _step_is_shared, _mend_shared_step),
+    Fault("a mixed group is mistaken", _mixed_group_is_mistaken, _mend_mixed_group),
     Fault("saving forks", _saving_forks, _mend_saving),
 )
 

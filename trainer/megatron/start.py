@@ -6,9 +6,13 @@ import os
 import socket
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from trainer.megatron import cpu, faults
 
@@ -38,7 +42,7 @@ class Layout:
                 raise ValueError(
                     f"layout: found {world} ranks, expected a multiple of {names} = {size} "
                     f"(tp {self.tp}, pp {self.pp}, ep {self.ep}); change the layout or the number "
-                    "of ranks (torchrun --nproc-per-node)"
+                    "of ranks (--processes, or torchrun --nproc-per-node)"
                 )
 
 
@@ -90,6 +94,25 @@ def _free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+@cache
+def _meet(rank: int, world: int, timeout: timedelta, _meeting: tuple[str, str]) -> Store:
+    """The store in which ranks find each other, kept until the process ends: rank 0 may serve it.
+
+    Raises ValueError where the environment does not say where to meet.
+    """
+    store: Store = next(rendezvous("env://", rank, world, timeout=timeout))[0]
+    return store
+
+
+def _apart(store: Store, rank: int) -> Store:
+    """A part of the store for this start alone.
+
+    torch names the keys of every first group alike: a second start, such as a chain's next stage,
+    would find the addresses that the first one left there, and wait for ever.
+    """
+    return PrefixStore(f"start-{store.add(f'starts-{rank}', 1)}", store)
+
+
 def start(layout: Layout, seed: int, *, timeout_minutes: float = 30) -> Ranks:
     """Starts every process group and seeds the random states; one call per process.
 
@@ -121,12 +144,17 @@ def start(layout: Layout, seed: int, *, timeout_minutes: float = 30) -> Ranks:
     local_rank = rank if "LOCAL_RANK" not in os.environ else _environment("LOCAL_RANK")
     layout.check(world)
     device = _device(local_rank)
+    timeout = timedelta(minutes=timeout_minutes)
+    place: dict[str, Any] = {"init_method": f"tcp://127.0.0.1:{_free_port()}"}
+    if not alone:
+        meeting = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
+        place = {"store": _apart(_meet(rank, world, timeout, meeting), rank)}
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
-        init_method=f"tcp://127.0.0.1:{_free_port()}" if alone else "env://",
         rank=rank,
         world_size=world,
-        timeout=timedelta(minutes=timeout_minutes),
+        timeout=timeout,
+        **place,
     )
     try:
         parallel_state.initialize_model_parallel(
@@ -164,7 +192,8 @@ def _device(local_rank: int) -> torch.device:
     if local_rank >= torch.cuda.device_count():
         raise ValueError(
             f"LOCAL_RANK: found {local_rank}, expected less than the {torch.cuda.device_count()} "
-            "GPUs of this machine; start one process per GPU (torchrun --nproc-per-node)"
+            "GPUs of this machine; start one process per GPU (--processes, or torchrun "
+            "--nproc-per-node)"
         )
     torch.cuda.set_device(local_rank)
     return torch.device("cuda", local_rank)

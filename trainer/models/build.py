@@ -38,6 +38,7 @@ def build_model(
     post_process: bool = True,
     recompute: bool = False,
     seed: int = 0,
+    image_token: int | None = None,
     device: torch.device | str | None = None,
 ) -> LanguageModel:
     """A model, or this pipeline stage's part of it, with its first weights.
@@ -55,13 +56,18 @@ def build_model(
         pre_process, post_process: whether this stage embeds, and whether it ends in the head.
         recompute: keep the input of each layer alone and compute it again in the backward pass.
         seed: of the weights, which do not depend on the layout (:mod:`.initialise`).
+        image_token: the id whose places take the features of images, where the recipe has a
+            ``vision`` block that leaves it to the tokenizer.
         device: where weights lie; the current GPU by default, or the CPU where there is none.
 
     Raises:
-        ValueError: where the layout cannot cut the model, or a mixer has no such name.
+        ValueError: where the layout cannot cut the model, a mixer has no such name, or nobody says
+            an image token of the vocabulary.
     """
     cpu.install()
     faults.mend()
+    recipe = recipe.showing_images_at(image_token)
+    _check_image_token(recipe, vocab_size)
     config = transformer_config(
         recipe,
         vocab_size=vocab_size,
@@ -85,7 +91,8 @@ def count_parameters(recipe: ModelRecipe, vocab_size: int) -> tuple[int, int]:
 
     The total is of all that is trained, without padding rows. Active are the ``top_k`` experts of
     each layer and all else but embedding and head: so counts MiniMax-01, with 456 and 45.9 billion
-    (arXiv:2501.08313, section 2). The model is built without memory, and needs no process groups.
+    (arXiv:2501.08313, section 2). A vision tower and its projector count in both. The model is
+    built without memory, and needs no process groups.
     """
     cpu.install()
     faults.mend()
@@ -108,6 +115,17 @@ def count_parameters(recipe: ModelRecipe, vocab_size: int) -> tuple[int, int]:
     experts = sum(size for name, size in sizes.items() if ".mlp.experts." in name)
     idle = experts * (recipe.experts.count - recipe.experts.top_k) // recipe.experts.count
     return body + ends, body - idle
+
+
+def _check_image_token(recipe: ModelRecipe, vocab_size: int) -> None:
+    if recipe.vision is None:
+        return
+    token = recipe.vision.image_token
+    if token is None or token >= vocab_size:
+        raise ValueError(
+            f"model {recipe.name}: found image token {token}, expected an id below {vocab_size}; "
+            "say vision.image_token, or take a tokenizer with a special of role image"
+        )
 
 
 def _assemble(

@@ -111,13 +111,20 @@ def padded_vocab(vocab_size: int, tp: int) -> int:
 
 
 def _check(recipe: ModelRecipe, vocab_size: int, sequence_tokens: int, parallel: Layout) -> None:
-    for name, count, ways in (
+    cuts = [
         ("heads", recipe.heads, parallel.tp),
         ("kv_heads", recipe.kv_heads, parallel.tp),
         ("experts.count", recipe.experts.count, parallel.ep),
         ("layers", recipe.layers, parallel.pp),
         ("sequence_tokens", sequence_tokens, parallel.tp),
-    ):
+    ]
+    if recipe.vision is not None:
+        cuts += [
+            ("hidden", recipe.hidden, parallel.tp),
+            ("vision.heads", recipe.vision.heads, parallel.tp),
+            ("vision.ffn", recipe.vision.ffn, parallel.tp),
+        ]
+    for name, count, ways in cuts:
         if count < 1 or count % ways:
             raise ValueError(
                 f"model {recipe.name}: found {name} {count} for {ways} ranks, expected a multiple "

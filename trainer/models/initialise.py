@@ -5,7 +5,8 @@ section 4.2). Where β goes is not printed. DeepNorm (arXiv:2203.00555, figure 2
 weights and the value and output projections by it, here from memory; so it is placed on v, the
 output projections and the experts, and on the gate of lightning attention, a choice of ours.
 Xavier's fans are those of the matrix that a formula names, not of tensors in which several lie
-fused. Each module says its own deviations (``deviations()``); see :mod:`.deviations`.
+fused. Each module says its own deviations (``deviations()``); see :mod:`.deviations`. A vision
+tower says CLIP's.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ def initialise(model: LanguageModel, seed: int) -> None:
             left.discard(local)
             if deviation is None:
                 parameter.fill_(1.0)
+            elif isinstance(deviation, float) and deviation == 0:
+                parameter.zero_()
             else:
                 _draw(model, f"{seed}/{global_name(model, local)}", parameter, deviation, module)
     if left:
@@ -89,7 +92,9 @@ def _draw(
         return
     group = model.pg_collection.tp
     dimension = getattr(parameter, "partition_dim", None)
-    rows, columns = parameter.shape
+    # Biases are a column, and the filters of patches a row each.
+    weight = parameter.view(len(parameter), -1)
+    rows, columns = weight.shape
     ranks, rank = get_pg_size(group), get_pg_rank(group)
     start = rank * rows if dimension == 0 else 0
     width = columns * ranks if dimension == 1 else columns
@@ -100,7 +105,7 @@ def _draw(
         drawn *= deviation[start : start + rows, None].to(drawn)
     else:
         drawn *= deviation
-    parameter.copy_(drawn)
+    weight.copy_(drawn)
 
 
 def _normal(key: str, start: int, end: int, columns: int) -> Tensor:

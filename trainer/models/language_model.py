@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from megatron.core.models.gpt.gpt_model import GPTModel
 from megatron.core.packed_seq_params import PackedSeqParams
@@ -15,6 +17,10 @@ from kernels.cross_entropy import linear_cross_entropy
 from trainer.models.config import ModelConfig, padded_vocab
 from trainer.models.deviations import Deviations, xavier
 from trainer.models.segments import whole_sequences
+from trainer.vision.images import Images
+from trainer.vision.merge import features_of, merge
+from trainer.vision.projector import Projector
+from trainer.vision.tower import VisionTower
 
 
 class LanguageModel(GPTModel):  # type: ignore[misc]
@@ -22,6 +28,9 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
 
     The rows of embedding and head are padded to a multiple of 64 for each tensor-parallel rank
     (``config.padded_vocab``); padding is never a target, and its logits are -inf or not made.
+
+    Where the recipe has a ``vision`` block, the stage that embeds also has a vision tower and its
+    projector, and puts what they make of images at the places of the image's id.
 
     Args:
         config: of the model.
@@ -51,12 +60,19 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
         )
         if post_process and config.recipe.fp32_head:
             self.output_layer.weight.data = self.output_layer.weight.data.float()
+            self.output_layer.weight.keep_fp32 = True
+        vision = config.recipe.vision
+        if pre_process and vision is not None:
+            self.vision_tower = VisionTower(config, pg_collection)
+            self.projector = Projector(config, vision, pg_collection)
 
     def forward(
         self,
         tokens: Tensor,
         labels: Tensor | None = None,
         packed_seq_params: PackedSeqParams | None = None,
+        reduction: Literal["none", "sum"] = "none",
+        images: Images | None = None,
     ) -> Tensor:
         """What this stage makes of a micro-batch.
 
@@ -66,11 +82,20 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
             labels: int64 ``[T]``, -100 where nothing is to be predicted.
             packed_seq_params: boundaries of segments (``segments.pack``); when None, each sequence
                 is one segment.
+            reduction: ``sum`` adds the losses up. The head's gradients are then made along with
+                its loss, which spares the backward pass one product of T by V by h.
+            images: what the sequences show, for the stage that embeds: as many features as there
+                are places of the image's id. That id is never a label.
 
         Returns:
-            With labels the cross-entropy of each token, fp32 ``[T]``, 0 where there is none;
-            without, the logits of this rank's part of the vocabulary, ``[T, V/tp]``. From a stage
-            that does not end in the head its hidden states, ``[T, 1, h]`` (``[T/tp, 1, h]``).
+            With labels the cross-entropy of each token, fp32 ``[T]``, 0 where there is none, or
+            their sum, fp32 ``[]``; without, the logits of this rank's part of the vocabulary,
+            ``[T, V/tp]``. From a stage that does not end in the head its hidden states,
+            ``[T, 1, h]`` (``[T/tp, 1, h]``).
+
+        Raises:
+            ValueError: for images of another tiling or count than the sequences have places for,
+                and for images of a model without a tower.
         """
         if packed_seq_params is None:
             packed_seq_params = whole_sequences(
@@ -79,12 +104,31 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
         embedded = None
         if self.pre_process:
             embedded = self.embedding(input_ids=tokens[None], position_ids=None)
+            embedded = self._with_images(embedded, tokens, images)
         hidden: Tensor = self.decoder(
             hidden_states=embedded, attention_mask=None, packed_seq_params=packed_seq_params
         )
         if not self.post_process:
             return hidden
-        return self._logits(hidden) if labels is None else self._losses(hidden, labels)
+        return self._logits(hidden) if labels is None else self._losses(hidden, labels, reduction)
+
+    def _with_images(self, embedded: Tensor, tokens: Tensor, images: Images | None) -> Tensor:
+        vision = self.config.recipe.vision
+        if vision is None:
+            if images is not None:
+                raise ValueError(
+                    f"images: found {len(images.plans)} for model {self.config.recipe.name}, "
+                    "expected none: its recipe has no vision block"
+                )
+            return embedded
+        return merge(
+            embedded,
+            tokens,
+            features_of(self.vision_tower, self.projector, images),
+            image_token=vision.image_token,
+            group=self.pg_collection.tp,
+            sequence_parallel=self.config.sequence_parallel,
+        )
 
     @property
     def head_rows(self) -> int:
@@ -101,7 +145,7 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
             logits = logits.masked_fill(padding, -torch.inf)
         return logits
 
-    def _losses(self, hidden: Tensor, labels: Tensor) -> Tensor:
+    def _losses(self, hidden: Tensor, labels: Tensor, reduction: Literal["none", "sum"]) -> Tensor:
         group = self.pg_collection.tp
         if self.config.sequence_parallel:
             # Backward adds what the ranks' parts of the vocabulary make of hidden's gradient.
@@ -117,7 +161,7 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
             hidden.squeeze(1),
             weight,
             labels,
-            reduction="none",
+            reduction=reduction,
             group=group if get_pg_size(group) > 1 else None,
             reduce_hidden_grad=not self.config.sequence_parallel,
         )

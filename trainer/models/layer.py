@@ -18,6 +18,7 @@ from kernels.norms import add_rms_norm
 from trainer.models.config import ModelConfig
 from trainer.models.moe import MixtureOfExperts
 from trainer.models.norm import LayerNorm
+from trainer.models.segments import absent_sequences
 
 
 class Block(TransformerLayer):  # type: ignore[misc]
@@ -66,6 +67,8 @@ class Block(TransformerLayer):  # type: ignore[misc]
             alpha=self.alpha,
             eps=norm.eps,
         )
+        # Set at each call: under recomputation and pipelines other micro-batches lie in between.
+        self.mlp.router.absent = absent_sequences(packed_seq_params)
         out, _ = self.mlp(normed)
         residual = normed if self.normed_residual else total
         return torch.add(out, residual, alpha=self.alpha), context

@@ -59,12 +59,14 @@ class Loads:
         layers: int64 ``[layers]``, from 0 over the whole model (on the CPU).
         slots, dropped: int64 ``[layers, E]``.
         aux: fp32 ``[layers]``, the mean over sequences.
+        sequences: int64 ``[layers]``, how many were counted (on the CPU).
     """
 
     layers: Tensor
     slots: Tensor
     dropped: Tensor
     aux: Tensor
+    sequences: Tensor
 
 
 def take_loads(chunks: Iterable[nn.Module]) -> Loads:
@@ -86,6 +88,7 @@ def take_loads(chunks: Iterable[nn.Module]) -> Loads:
         slots=torch.stack([load.slots for load in loads]),
         dropped=torch.stack([load.dropped for load in loads]),
         aux=torch.stack([load.aux / max(load.sequences, 1) for load in loads]),
+        sequences=torch.tensor([load.sequences for load in loads]),
     )
     for load in loads:
         load.clear()

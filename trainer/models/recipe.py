@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from trainer.stages.amounts import Scale, Tokens
+from trainer.vision.recipe import VisionRecipe
 
 
 class _Part(BaseModel):
@@ -55,7 +56,8 @@ class StageDefaults(_Part):
 
     ``scale``, ``tokens`` (the budget) and ``batch`` (of the first steps) as in
     ``trainer.stages.scaling``; ``rates``: what the scaled learning rates are multiplied by;
-    ``long_qa``: the share of long questions, 0 for none.
+    ``long_qa``: the share of long questions, 0 for none; ``tiling``: that of every stage with
+    images, for a tower of other tiles than the stages' own.
     ``micro_batch``: tokens that go through the model at once, at most, where that is more than one
     sequence.
     """
@@ -65,6 +67,7 @@ class StageDefaults(_Part):
     batch: Tokens | None = None
     rates: float = Field(default=1.0, gt=0)
     long_qa: float | None = Field(default=None, ge=0, le=1)
+    tiling: str | None = None
     micro_batch: Tokens = 1
 
 
@@ -74,7 +77,10 @@ class ModelRecipe(_Part):
     ``mixers`` is repeated over the layers: ``[lightning × 7, softmax]`` is MiniMax-01's. ``alpha``
     weighs the residual of a post-norm block, (2N)^¼ of N layers where it is null (DeepNorm,
     arXiv:2203.00555). ``rotary_dim`` of each head's features are rotated in softmax layers.
-    ``vocab_size`` is the tokenizer's where it is null. ``stages`` says how its stages are scaled.
+    ``fp32_head`` keeps the head's weight in float32 and makes the logits of it in float32, whatever
+    the precision of the rest, as MiniMax-M1 does (arXiv:2506.13585, section 3.2).
+    ``vocab_size`` is the tokenizer's where it is null. ``vision`` is the tower of a model that is
+    shown images, null for a model of text. ``stages`` says how its stages are scaled.
     """
 
     name: str
@@ -93,6 +99,7 @@ class ModelRecipe(_Part):
     mixer_norm_eps: float = Field(default=1e-6, gt=0)
     vocab_size: int | None = Field(default=None, ge=1)
     fp32_head: bool = False
+    vision: VisionRecipe | None = None
     stages: StageDefaults = StageDefaults()
 
     @model_validator(mode="after")
@@ -107,6 +114,22 @@ class ModelRecipe(_Part):
                 f"{self.head_dim}"
             )
         return self
+
+    def showing_images_at(self, image_token: int | None) -> Self:
+        """The recipe with the id of images said, where it leaves that to the tokenizer.
+
+        Raises:
+            ValueError: for another id than the recipe's own.
+        """
+        if self.vision is None or image_token is None or self.vision.image_token == image_token:
+            return self
+        if self.vision.image_token is not None:
+            raise ValueError(
+                f"model {self.name}: found image token {image_token}, expected "
+                f"{self.vision.image_token} as vision.image_token says"
+            )
+        vision = self.vision.model_copy(update={"image_token": image_token})
+        return self.model_copy(update={"vision": vision})
 
     def mixer_of(self, layer: int) -> str:
         """The mixer of a layer, counted from 0."""

@@ -45,6 +45,10 @@ class Router(TopKRouter):  # type: ignore[misc]
     The auxiliary loss of a sequence is taken L times, for Megatron-Core divides every gradient by
     the tokens of the step that have a label: with labels on all tokens it comes to the mean over
     sequences. Its gradient goes through ``MoEAuxLossAutoScaler``. ``load`` has what was counted.
+
+    A sequence that only fills a place, because its shard could not be read, is routed like any
+    other but counts nowhere: the block says by ``absent``, bool ``[sequences]``, which those are in
+    the call that follows.
     """
 
     def __init__(
@@ -52,6 +56,7 @@ class Router(TopKRouter):  # type: ignore[misc]
     ) -> None:
         super().__init__(config, pg_collection)
         self.load = Load(config.recipe.experts.count)
+        self.absent: Tensor | None = None
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states ``[t, 1, h]`` to choices and their weights, ``[t, k]`` each.
@@ -83,7 +88,12 @@ class Router(TopKRouter):  # type: ignore[misc]
         if not torch.is_grad_enabled():
             return chosen.weights
         aux = auxiliary_losses(chosen, self.config)
-        self.load.add(chosen.experts, chosen.dropped, aux.detach())
+        experts, dropped = chosen.experts, chosen.dropped
+        if self.absent is not None:
+            there = ~self.absent
+            tokens = there.repeat_interleave(self.config.sequence_tokens)
+            aux, experts, dropped = aux[there], experts[tokens], dropped[tokens]
+        self.load.add(experts, dropped, aux.detach())
         if not self.training or self.config.recipe.experts.aux_loss.coefficient == 0:
             return chosen.weights
         total = aux.sum() * self.config.sequence_tokens

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from megatron.core.packed_seq_params import PackedSeqParams
 from torch import Tensor
 
 
-def pack(cu_seqlens: Tensor, longest: int) -> PackedSeqParams:
-    """Megatron-Core's record of boundaries ``cu_seqlens``, int32 ``[n + 1]`` from 0 to T.
+@dataclass
+class Packed(PackedSeqParams):  # type: ignore[misc]
+    """Megatron-Core's record of boundaries, and which packed sequences only fill a place.
+
+    ``absent``: bool ``[sequences]``, or None where there is none. These have no labels, and count
+    neither in the load of routers nor in their auxiliary loss.
+    """
+
+    absent: Tensor | None = None
+
+
+def pack(cu_seqlens: Tensor, longest: int, absent: Tensor | None = None) -> Packed:
+    """The record of boundaries ``cu_seqlens``, int32 ``[n + 1]`` from 0 to T; see :class:`Packed`.
 
     ``longest``: the tokens of the longest segment, or a bound on it, known without asking a GPU.
     """
-    return PackedSeqParams(
+    return Packed(
         qkv_format="thd",
         cu_seqlens_q=cu_seqlens,
         cu_seqlens_kv=cu_seqlens,
         max_seqlen_q=longest,
         max_seqlen_kv=longest,
+        absent=absent,
     )
 
 
-def whole_sequences(tokens: int, sequence_tokens: int, device: torch.device) -> PackedSeqParams:
+def whole_sequences(tokens: int, sequence_tokens: int, device: torch.device) -> Packed:
     """The boundaries of ``tokens`` cut at every multiple of ``sequence_tokens`` and nowhere else.
 
     Raises:
@@ -33,6 +47,11 @@ def whole_sequences(tokens: int, sequence_tokens: int, device: torch.device) -> 
         )
     cuts = torch.arange(0, tokens + 1, sequence_tokens, dtype=torch.int32, device=device)
     return pack(cuts, sequence_tokens)
+
+
+def absent_sequences(packed: PackedSeqParams | None) -> Tensor | None:
+    """Which packed sequences only fill a place, bool ``[sequences]``; None where none does."""
+    return packed.absent if isinstance(packed, Packed) else None
 
 
 def boundaries(packed: PackedSeqParams | None) -> tuple[Tensor, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -13,6 +14,7 @@ from torch import Tensor
 from trainer.megatron.start import Ranks
 from trainer.models.load import take_loads
 from trainer.models.segments import pack
+from trainer.vision.images import Images
 
 
 class MicroBatch(Protocol):
@@ -26,12 +28,21 @@ class MicroBatch(Protocol):
     def cu_seqlens(self) -> Tensor: ...
     @property
     def max_seqlen(self) -> int: ...
+    @property
+    def first_sequence(self) -> int: ...
+    @property
+    def sequences(self) -> int: ...
+    @property
+    def skipped(self) -> tuple[int, ...]: ...
+    @property
+    def images(self) -> Images | None: ...
 
 
 class Routed(NamedTuple):
     """What the routers did in a step, over all ranks: int64 ``[layers, E]`` and fp64 ``[layers]``.
 
-    ``aux`` is the mean over sequences of each layer's auxiliary loss.
+    ``aux`` is the mean over sequences of each layer's auxiliary loss. Sequences that were skipped
+    are not counted.
     """
 
     slots: Tensor
@@ -40,11 +51,17 @@ class Routed(NamedTuple):
 
 
 class BatchResult(NamedTuple):
-    """The mean loss of the labels of a global batch, their number, and the routers' work."""
+    """The mean loss of the labels of a global batch, their number, and the routers' work.
+
+    The loss is NaN where there is no label. ``tiles`` and ``features`` are those of all images,
+    the latter without newlines.
+    """
 
     loss: float
     labels: int
     routed: Routed
+    tiles: int = 0
+    features: int = 0
 
 
 def run_batch(
@@ -79,13 +96,21 @@ def run_batch(
             micro_batch_size=1,
             forward_only=not train,
         )
-    sums = torch.zeros(2, dtype=torch.float64, device=ranks.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=ranks.device)
     if ranks.is_last_stage and ranks.tp_rank == 0:
         for one in found:
-            sums += one["loss"].to(sums.dtype)
+            sums[:2] += one["loss"].to(sums.dtype)
+        sums[2:] = torch.tensor(_shown(batches), dtype=sums.dtype)
     dist.all_reduce(sums)
-    total, labels = sums.tolist()
-    return BatchResult(total / max(labels, 1), int(labels), _routed(chunks, ranks, layers))
+    total, labels, tiles, features = sums.tolist()
+    loss = total / labels if labels else math.nan
+    return BatchResult(loss, int(labels), _routed(chunks, ranks, layers), int(tiles), int(features))
+
+
+def _shown(batches: Sequence[MicroBatch]) -> tuple[int, int]:
+    """Tiles, and features without newlines, of the images of micro-batches."""
+    plans = [plan for batch in batches if batch.images is not None for plan in batch.images.plans]
+    return sum(len(p.tiles) for p in plans), sum(p.tokens - p.newlines for p in plans)
 
 
 def _forward(
@@ -95,13 +120,24 @@ def _forward(
     tokens, labels, cu_seqlens = (
         x.to(device, non_blocking=True) for x in (batch.tokens, batch.labels, batch.cu_seqlens)
     )
-    out = model(tokens, labels=labels, packed_seq_params=pack(cu_seqlens, batch.max_seqlen))
+    packed = pack(cu_seqlens, batch.max_seqlen, _absent(batch, device))
+    out = model(
+        tokens, labels=labels, packed_seq_params=packed, reduction="sum", images=batch.images
+    )
     return out, partial(_loss, labels)
 
 
-def _loss(labels: Tensor, losses: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def _absent(batch: MicroBatch, device: torch.device) -> Tensor | None:
+    """Which sequences were skipped, bool ``[sequences]``; None where none was."""
+    if not batch.skipped:
+        return None
+    numbers = range(batch.first_sequence, batch.first_sequence + batch.sequences)
+    return torch.tensor([number in batch.skipped for number in numbers], device=device)
+
+
+def _loss(labels: Tensor, total: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
     """The sum of the losses, how many there are, and both for the log."""
-    total, count = losses.float().sum(), (labels != -100).sum()
+    count = (labels != -100).sum()
     logged = torch.stack([total.detach(), count.to(total.dtype)])
     return total, count.to(torch.int), {"loss": logged}
 
@@ -110,10 +146,12 @@ def _routed(chunks: Sequence[Any], ranks: Ranks, layers: int) -> Routed:
     """Counts of all layers, of the tensor-parallel group's first rank where all count the same."""
     loads = take_loads(chunks)
     experts = loads.slots.shape[1]
-    numbers = torch.zeros(layers, 2 * experts + 1, dtype=torch.float64, device=ranks.device)
+    numbers = torch.zeros(layers, 2 * experts + 2, dtype=torch.float64, device=ranks.device)
     if ranks.tp_rank == 0:
-        own = torch.cat([loads.slots, loads.dropped, loads.aux[:, None]], 1)
-        numbers[loads.layers] = own.to(numbers.device, numbers.dtype)
+        # Ranks may have skipped different numbers of sequences: the mean is over all of them.
+        count = loads.sequences.to(numbers)[:, None]
+        total = loads.aux.to(numbers)[:, None] * count
+        numbers[loads.layers] = torch.cat([loads.slots, loads.dropped, total, count], 1)
     dist.all_reduce(numbers)
-    slots, dropped, aux = torch.split(numbers.cpu(), [experts, experts, 1], 1)
-    return Routed(slots.long(), dropped.long(), aux[:, 0] / ranks.dp_size)
+    slots, dropped, total, count = torch.split(numbers.cpu(), [experts, experts, 1, 1], 1)
+    return Routed(slots.long(), dropped.long(), (total / count.clamp_min(1))[:, 0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import get_args
 
 from mixtures.inventory import Inventory
@@ -24,6 +24,7 @@ def plan_spec(
     seed: int,
     before: StageRecipe | None = None,
     epochs: int = 4,
+    leave_out: Collection[str] = (),
 ) -> PlanSpec:
     """The stage's components with integer weights, its transition and its end.
 
@@ -34,18 +35,29 @@ def plan_spec(
         seed: of the order of documents.
         before: the stage whose mixture this one's goes over from.
         epochs: how often a document may be read at most.
+        leave_out: sources that are not drawn from, where the stage does not name its sources.
     """
     common = {
         "length": stage.length,
         "tokens": sequences * stage.length,
         "seed": seed,
         "l1": stage.class_length,
+        "packing": stage.packing,
+        "tiling": stage.tiling,
     }
+    if stage.draws is not None:
+        named = tuple(
+            Component(name=name, sources=draw.sources, weight=draw.weight, epochs=epochs)
+            for name, draw in stage.draws.items()
+        )
+        return PlanSpec.model_validate({**common, "components": named})
     if stage.shares is None:
-        whole = Component(name=EVERYTHING, sources=None, weight=1, epochs=epochs)
+        kept = tuple(s for s in inventory.sources if s not in leave_out) if leave_out else None
+        whole = Component(name=EVERYTHING, sources=kept, weight=1, epochs=epochs)
         return PlanSpec.model_validate({**common, "components": (whole,)})
     asked = set(stage.long_qa.sources) if stage.long_qa.share > 0 else set()
-    others = tuple(source for source in inventory.sources if source not in asked)
+    asked_or_out = asked | set(leave_out)
+    others = tuple(source for source in inventory.sources if source not in asked_or_out)
     classes: tuple[LengthClass, ...] = get_args(LengthClass)
     line = knots(stage, None if before is None else _shares_after(before, inventory, stage))
     settled = next(knot for knot in line if knot.tokens >= _transition(stage, before))
@@ -53,7 +65,7 @@ def plan_spec(
     components = [
         Component(
             name=name, length=name, weight=weights[name], epochs=epochs,
-            sources=others if asked else None,
+            sources=others if asked_or_out else None,
         )
         for name in classes
     ]  # fmt: skip

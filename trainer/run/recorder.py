@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import asdict
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import orjson
 import psutil
 import torch
 
 from mixtures.plan import Plan
+from trainer.closing import Closing
 from trainer.data.batches import Batches
 from trainer.data.corpus import Corpus
 from trainer.data.ledger import StepLedger
@@ -32,7 +32,7 @@ MATMUL = 8192
 """Rows and columns of the bf16 product whose rate the matmul efficiency is measured against."""
 
 
-class Recorder:
+class Recorder(Closing):
     """Writes on rank 0, and on the others does nothing.
 
     Args:
@@ -56,54 +56,61 @@ class Recorder:
         on_gpu = ranks.device.type == "cuda"
         self._peak = datasheet_rate(torch.cuda.get_device_name(ranks.device)) if on_gpu else None
         self._matmul = _matmul_rate(ranks.device) if on_gpu else None
+        self._last = last
         self._logs: Logs | None = None
         self._ledger: StepLedger | None = None
         if ranks.rank == 0:
-            self._logs = Logs(
-                request.out,
-                request.stage.name,
-                last,
-                schedule.tokens_at(request.stage, last),
-                done=done,
-                tokens=tokens,
-                json=request.json,
-                wandb=request.wandb,
-                config=request.model.model_dump(mode="json"),
-            )
+            self._logs = self._open(done, tokens)
             self._ledger = StepLedger(request.out / LEDGER)
         self._since = time.perf_counter()
 
-    def __enter__(self) -> Self:
-        return self
+    def _open(self, done: int, tokens: int) -> Logs:
+        request = self._request
+        return Logs(
+            request.out,
+            request.stage.name,
+            self._last,
+            schedule.tokens_at(request.stage, self._last),
+            done=done,
+            tokens=tokens,
+            json=request.json,
+            wandb=request.wandb,
+            config=request.model.model_dump(mode="json"),
+        )
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the logs."""
         if self._logs is not None:
             self._logs.close()
 
     def step(
         self,
         now: Step,
-        begin: int,
-        sequences: int,
         result: BatchResult,
         norm: float,
         norms: dict[str, float],
         batches: Batches,
         skipped: Ranges,
+        left_out: str,
     ) -> None:
-        """A step that was taken, or skipped: its time has all in it since the step before."""
+        """A step that was taken, or ``left_out``: its time has all in it since the step before."""
         if self._logs is None or self._ledger is None:
             return
-        self._ledger.append(now.step + 1, begin, sequences, self._plan, skipped)
-        numbers = range(begin, begin + sequences)
+        numbers = self._sequences(now)
+        self._ledger.append(
+            now.step + 1, numbers.start, len(numbers), self._plan, skipped, left_out
+        )
         segments = [piece.token_length for n in numbers for piece in self._plan[n]]
-        drawn = Counter(self._plan.component(n) for n in numbers)
-        flops = count_flops(self._request.model, segments, self._vocabulary).training
+        read = [n for n in numbers if not any(start <= n < stop for start, stop in skipped)]
+        drawn = Counter(self._plan.component(n) for n in read)
+        done = count_flops(
+            self._request.model,
+            segments,
+            self._vocabulary,
+            tiles=result.tiles,
+            features=result.features,
+        )
+        flops = done.training_of(self._request.stage.train)
         ended = time.perf_counter()
         seconds, self._since = ended - self._since, ended
         world, routed = self._ranks.world, result.routed
@@ -115,8 +122,10 @@ class Recorder:
             "grad_norm": norm,
             "lr": now.rate,
             "tokens_per_second": now.batch_tokens / seconds,
+            "tokens_per_second_per_device": now.batch_tokens / seconds / world,
             "mfu": utilisation(flops / seconds, self._peak, world),
             "dropped_tokens": int(routed.dropped.sum()),
+            "taken": int(not left_out),
             "matmul_efficiency": utilisation(flops / seconds, self._matmul, world),
             "tflops_per_device": flops / seconds / world / 1e12,
             "seconds": seconds,
@@ -128,29 +137,58 @@ class Recorder:
             # 1 where every expert is chosen equally often, E where all choose one.
             "router_imbalance": float((routed.slots / slots).max() * routed.slots.shape[1]),
             "grad_norms": norms,
-            "mixture": {name: drawn[name] / sequences for name in self._plan.components},
+            # What part of its slots each layer gave to each expert.
+            "router": [[round(x, 4) for x in layer] for layer in (routed.slots / slots).tolist()],
+            "mixture": {name: drawn[name] / max(len(read), 1) for name in self._plan.components},
             "memory_bytes": self._memory(),
         }
         self._logs.step(record)
 
-    def bad(self, number: int, begin: int, sequences: int, finding: Finding) -> None:
-        """A bad step, with what was in it, to ``bad_steps.jsonl``."""
+    def left_out(self, now: Step) -> None:
+        """A step that is passed over after a rollback: the ledger has it, the metrics do not."""
+        if self._ledger is not None:
+            numbers = self._sequences(now)
+            self._ledger.append(
+                now.step + 1, numbers.start, len(numbers), self._plan, left_out="roll_back"
+            )
+
+    def roll_back(self, done: int, tokens: int) -> None:
+        """The run went back to ``done`` steps: lines of later ones are cut, as on a resume."""
+        if self._logs is not None:
+            self._logs.close()
+            self._logs = self._open(done, tokens)
+        self._since = time.perf_counter()  # to load a checkpoint is no step's work
+
+    def bad(self, now: Step, finding: Finding, to: int | None) -> None:
+        """A bad step, with what was in it, to ``bad_steps.jsonl``; nothing is cut from there.
+
+        ``to``: the step of the checkpoint that the run goes back to, None where it does not.
+        """
         if self._logs is None:
             return
-        numbers = {p.document for i in range(begin, begin + sequences) for p in self._plan[i]}
+        sequences = self._sequences(now)
+        numbers = {p.document for i in sequences for p in self._plan[i]}
         known = origins(self._corpus.run, numbers)
         line = {
-            "step": number,
+            "step": now.step + 1,
             "what": finding.what,
             "action": finding.action,
-            "sequences": [begin, begin + sequences],
+            "sequences": [sequences.start, sequences.stop],
             "documents": [asdict(known[n]) for n in sorted(numbers)],
         }
+        if to is not None:
+            line["to"] = to
         path = self._request.out / "bad_steps.jsonl"
         with path.open("ab") as file:
             file.write(orjson.dumps(line) + b"\n")
-        told = f"step {number}: {finding.what}; {finding.action}; its documents are in {path}"
-        self._logs.say("bad_step", told, step=number, action=finding.action)
+        done = finding.action if to is None else f"{finding.action} to step {to}"
+        told = f"step {now.step + 1}: {finding.what}; {done}; its documents are in {path}"
+        self._logs.say("bad_step", told, step=now.step + 1, action=finding.action)
+
+    def _sequences(self, now: Step) -> range:
+        """Those of the plan that a step reads."""
+        length = self._plan.length
+        return range(now.first_token // length, (now.first_token + now.batch_tokens) // length)
 
     def sync(self) -> None:
         """Metrics on the disk, before a checkpoint claims their steps."""

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from trainer.data.corpus import Verify
+from trainer.logs.boards import has_wandb
 from trainer.megatron.checkpoints import Keep
 from trainer.megatron.start import Layout
 from trainer.models.recipe import ModelRecipe
 from trainer.stages.recipe import StageRecipe
 
 Precision = Literal["fp32", "bf16"]
-CHECKPOINTS, PLANS, TOKENIZER = "checkpoints", "plans", "tokenizer"
+CHECKPOINTS, PLANS, TOKENIZER, PROFILE = "checkpoints", "plans", "tokenizer", "profile"
 
 
 class RunRefused(Exception):
@@ -40,8 +42,13 @@ class Request:
         keep: which of them stay.
         epochs: how often a document may be read at most.
         on_bad_shard: what to do about a shard that is damaged or gone.
+        verify: what a shard must show before it is read (``trainer.data.corpus.Corpus.open``).
         deterministic: operators that give the same bits in every run, at some cost.
+        profile: steps to look at with torch's profiler; tables and traces go to
+            ``out/profile``.
         json: each step as JSON on standard output.
+        make_before: the command-line options that make the stage before, without ``--out``; for the
+            error that misses it.
         wandb: a project of Weights & Biases, None for none.
     """
 
@@ -61,9 +68,20 @@ class Request:
     keep: Keep = field(default_factory=Keep)
     epochs: int = 4
     on_bad_shard: Literal["stop", "skip"] = "stop"
+    verify: Verify = "hash"
     deterministic: bool = False
+    profile: tuple[int, ...] = ()
     json: bool = False
     wandb: str | None = None
+    make_before: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Only the first rank writes there: all must know before any waits for another.
+        if self.wandb is not None and not has_wandb():
+            raise RunRefused(
+                "--wandb: found no package wandb, expected it where its log is asked for; install "
+                "it (pip install wandb) or leave the option out"
+            )
 
     @property
     def checkpoints(self) -> Path:
@@ -78,14 +96,18 @@ class Request:
         return None if self.stage.after is None else self.out.parent / self.stage.after
 
 
-def identity(request: Request, *, corpus: str, tokenizer: str, plan: str) -> dict[str, Any]:
-    """What must be equal for a run to go on: not the layout, the micro-batch or the machine."""
+def identity(request: Request, *, corpus: str, tokenizer: str) -> dict[str, Any]:
+    """What must be equal for a run to go on: not the layout, the micro-batch or the machine.
+
+    The plan's hash joins it as ``plan`` when it is compiled.
+    """
     return {
         "model": request.model.model_dump(mode="json", exclude={"stages"}),
-        "stage": request.stage.model_dump(mode="json", exclude={"guard", "layer_guard"}),
+        "stage": request.stage.model_dump(
+            mode="json", exclude={"guard", "layer_guard", "roll_back"}
+        ),
         "corpus": corpus,
         "tokenizer": tokenizer,
-        "plan": plan,
         "seed": request.seed,
         "precision": request.precision,
     }

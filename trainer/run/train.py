@@ -1,10 +1,9 @@
-"""Trains one stage: assembles the parts, resumes or starts, and walks the steps."""
+"""Trains one stage: checks what is asked for, assembles the parts, and walks the steps."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from itertools import islice
+import shlex
+import shutil
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -16,60 +15,37 @@ from mixtures.inventory import take_inventory
 from mixtures.plan import Plan
 from trainer.data.batches import Batches
 from trainer.data.corpus import Corpus
-from trainer.data.state import DataState
+from trainer.data.pictures import image_token_of
 from trainer.data.tokenizers import tokenizer_of
-from trainer.guards import Finding, Guard
+from trainer.guards import Guard
 from trainer.megatron import checkpoints, start
 from trainer.megatron.optimizer import (
     OptimizerSettings,
-    StepFailed,
     build_optimizer,
-    gradient_norms,
-    set_rate,
-    step,
     wrap,
 )
 from trainer.models.build import build_model
-from trainer.run.batch import run_batch
+from trainer.run.agreement import bad_sequences
 from trainer.run.draws import plan_spec
-from trainer.run.outcome import Outcome, State
-from trainer.run.recorder import Recorder
+from trainer.run.images import check_tiling, pictured_sources
+from trainer.run.outcome import Outcome
 from trainer.run.request import (
     CHECKPOINTS,
     PLANS,
     TOKENIZER,
     Request,
     RunRefused,
-    differences,
     identity,
 )
-from trainer.run.stopping import listening
+from trainer.run.sameness import check_own, check_predecessor, ended
+from trainer.run.walk import Parts, Walk
 from trainer.stages import schedule
 from trainer.stages.layer_guard import LayerGuard
 from trainer.stages.mixture import check_long_qa
 from trainer.stages.recipe import StageRecipe
+from trainer.vision.parts import PARTS, train_only
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-@dataclass
-class _Parts:
-    """What a run is made of, once assembled."""
-
-    request: Request
-    ranks: start.Ranks
-    corpus: Corpus
-    plan: Plan
-    batches: Batches
-    chunks: list[Any]
-    optimizer: Any
-    identity: dict[str, Any]
-    guard: Guard
-    layer_guard: LayerGuard
-
-    @property
-    def stage(self) -> StageRecipe:
-        return self.request.stage
 
 
 def train(request: Request) -> Outcome:
@@ -90,9 +66,10 @@ def train(request: Request) -> Outcome:
     except ValueError as error:
         raise RunRefused(str(error)) from error
     try:
-        parts = _assemble(request, ranks)
-        with parts.batches:
-            return _walk(parts)
+        with Corpus.open(request.corpus, verify=request.verify) as corpus:
+            parts = _assemble(request, ranks, corpus)
+            with parts.batches:
+                return Walk(parts).run()
     finally:
         start.stop()
 
@@ -105,45 +82,52 @@ def _check_folder(request: Request) -> None:
             "another --out"
         )
     before = request.predecessor
-    if found is None and before is not None:
-        name = request.stage.after or before.name
-        state = _ended(before)
-        if state is None:
-            raise RunRefused(
-                f"stage {request.stage.name} starts from {name}: found no finished run in "
-                f"{before}; make it by `python -m trainer run --stage {name} --model "
-                f"{request.model.name} --corpus {request.corpus} --out {before}`, or say "
-                "--start-from"
-            )
+    if found is None and before is not None and ended(before) is None:
+        raise RunRefused(_missing(request, before))
+
+
+def _missing(request: Request, before: Path) -> str:
+    """That the stage before is not finished, and the command that makes or ends it."""
+    name = request.stage.after
+    found = f"stage {request.stage.name} starts from {name or before.name}: found no finished run"
+    if name is None:
+        return f"{found} in {before}; name one by --start-from"
+    told = request.make_before or (
+        "--stage", name, "--model", request.model.name, "--corpus", request.corpus
+    )  # fmt: skip
+    begun = checkpoints.latest(before / CHECKPOINTS)
+    command = ["python", "-m", "trainer", "run", *told, "--out", str(before)]
+    if begun is not None:
+        command.append("--resume")
+        found += f", but one at step {begun},"
+    verb = "make" if begun is None else "finish"
+    return f"{found} in {before}; {verb} it by `{shlex.join(command)}`, or say --start-from"
 
 
 def is_finished(folder: Path) -> bool:
     """Whether a folder holds a run that read its stage's whole budget."""
-    return _ended(folder) is not None
+    return ended(folder) is not None
 
 
-def _ended(folder: Path) -> dict[str, Any] | None:
-    """The state of the last checkpoint of a finished run."""
-    last = checkpoints.latest(folder / CHECKPOINTS)
-    if last is None:
-        return None
-    state = checkpoints.read_state(folder / CHECKPOINTS, last)
-    return state if state["finished"] else None
-
-
-def _assemble(request: Request, ranks: start.Ranks) -> _Parts:
+def _assemble(request: Request, ranks: start.Ranks, corpus: Corpus) -> Parts:
     stage, model = request.stage, request.model
-    corpus = Corpus.open(request.corpus)
-    plan = _plan(request, ranks, corpus)
-    mine = identity(request, corpus=corpus.root, tokenizer=corpus.tokenizer, plan=plan.hash)
-    if ranks.rank == 0:
-        # So that what comes of the run can be used without the corpus.
-        tokenizer_of(corpus.run).save(request.out / TOKENIZER)
+    check_tiling(model, stage)
+    fresh, before = checkpoints.latest(request.checkpoints) is None, request.predecessor
+    known = identity(request, corpus=corpus.root, tokenizer=corpus.tokenizer)
+    check_own(request, known)
+    if fresh and before is not None:
+        check_predecessor(request, before, known)
     if model.vocab_size is not None and model.vocab_size < corpus.vocab_size:
         raise RunRefused(
             f"model {model.name}: found vocab_size {model.vocab_size}, the corpus's tokenizer has "
             f"{corpus.vocab_size} entries; leave it out to take the tokenizer's"
         )
+    former = _former(request)
+    plan = _plan(request, ranks, corpus, former, known)
+    mine = {**known, "plan": plan.hash}
+    if ranks.rank == 0:
+        # So that what comes of the run can be used without the corpus.
+        tokenizer_of(corpus.run).save(request.out / TOKENIZER)
     try:
         network = build_model(
             model,
@@ -156,8 +140,11 @@ def _assemble(request: Request, ranks: start.Ranks) -> _Parts:
             post_process=ranks.is_last_stage,
             recompute=request.recompute,
             seed=request.seed,
+            image_token=None if model.vision is None else image_token_of(corpus.run),
             device=ranks.device,
         )
+        if set(stage.train) != set(PARTS):
+            train_only(network, stage.train)
     except ValueError as error:  # sizes that the layout cannot cut, a mixer that is none
         raise RunRefused(str(error)) from error
     chunks = wrap([network], network.config)
@@ -170,15 +157,20 @@ def _assemble(request: Request, ranks: start.Ranks) -> _Parts:
         clip=adam.clip or 0.0,
         precision=request.precision,
     )
-    before = request.predecessor
-    fresh = checkpoints.latest(request.checkpoints) is None
-    optimizer = None
-    if fresh and before is not None and not stage.keep_optimizer:
-        _start_from(request, before, chunks, None, mine)
+    guard, layer_guard = Guard(stage.guard), LayerGuard(stage.layer_guard)
+    optimizer, state = None, dict[str, Any]()
+    keep = stage.keep_optimizer and (former is None or set(former.train) == set(stage.train))
+    if fresh and before is not None and not keep:
+        state = _start_from(before, chunks, None)
         before = None
     optimizer = build_optimizer(chunks, settings)
     if fresh and before is not None:
-        _start_from(request, before, chunks, optimizer, mine)
+        state = _start_from(before, chunks, optimizer)
+    # What was imported has none; losses of text say nothing about those of images.
+    if "guard" in state and (former is None or former.tiling == stage.tiling):
+        # A short stage would end before its guards have seen enough to judge by.
+        guard.restore(state["guard"])
+        layer_guard.restore(state["layer_guard"])
     batches = Batches(
         plan,
         corpus,
@@ -187,19 +179,42 @@ def _assemble(request: Request, ranks: start.Ranks) -> _Parts:
         micro_batch_sequences=_micro_batch(request, ranks),
         on_bad_shard=request.on_bad_shard,
         sequences_at=lambda n: _sequences_at(stage, n),
+        agree=lambda own: bad_sequences(own, ranks.device),
     )
-    return _Parts(
-        request, ranks, corpus, plan, batches, chunks, optimizer, mine,
-        Guard(stage.guard), LayerGuard(stage.layer_guard),
+    return Parts(
+        request, ranks, corpus, plan, batches, chunks, optimizer, mine, former,
+        guard, layer_guard,
     )  # fmt: skip
 
 
-def _plan(request: Request, ranks: start.Ranks, corpus: Corpus) -> Plan:
-    """The stage's plan, compiled by the first rank in the run's folder."""
-    stage = request.stage
+def _former(request: Request) -> StageRecipe | None:
+    """The stage whose mixture this one goes over from.
+
+    A run that goes on has it in its own state, and needs the former run's folder no more.
+    """
+    last = checkpoints.latest(request.checkpoints)
+    mine = {} if last is None else checkpoints.read_state(request.checkpoints, last)
+    if "former" in mine:
+        found = mine["former"]
+        return None if found is None else StageRecipe.model_validate(found)
     before = request.predecessor
-    state = None if before is None else _ended(before)
-    former = None if state is None else StageRecipe.model_validate(state["identity"]["stage"])
+    state = None if before is None else ended(before)
+    return None if state is None else StageRecipe.model_validate(state["identity"]["stage"])
+
+
+def _plan(
+    request: Request,
+    ranks: start.Ranks,
+    corpus: Corpus,
+    former: StageRecipe | None,
+    known: dict[str, Any],
+) -> Plan:
+    """The stage's plan, compiled by the first rank in the run's folder; ``known``: its identity.
+
+    Raises:
+        RunRefused: the run has gone on by another plan; this one is not left there.
+    """
+    stage, folder = request.stage, request.out / PLANS
 
     def compiled() -> Plan:
         inventory = take_inventory(corpus.run, stage.class_length)
@@ -211,8 +226,20 @@ def _plan(request: Request, ranks: start.Ranks, corpus: Corpus) -> Plan:
             seed=request.seed,
             before=former,
             epochs=request.epochs,
+            # The features of their images would have no places in a stage of text.
+            leave_out=pictured_sources(corpus.run)
+            if request.model.vision is not None and stage.tiling is None
+            else (),
         )
-        return Plan.compile(request.corpus, spec, request.out / PLANS)
+        there = set(folder.glob("*"))
+        plan = Plan.compile(request.corpus, spec, folder)
+        try:
+            check_own(request, {**known, "plan": plan.hash})
+        except RunRefused:
+            if plan.folder not in there:
+                shutil.rmtree(plan.folder)
+            raise
+        return plan
 
     told: list[Any] = [None]
     plan = None
@@ -228,22 +255,12 @@ def _plan(request: Request, ranks: start.Ranks, corpus: Corpus) -> Plan:
     return plan or Plan.open(Path(told[0]))
 
 
-def _start_from(
-    request: Request, before: Path, chunks: list[Any], optimizer: Any, mine: dict[str, Any]
-) -> None:
-    """Weights, and the optimizer's states where there is one, of the stage before."""
-    state = _ended(before)
+def _start_from(before: Path, chunks: list[Any], optimizer: Any) -> dict[str, Any]:
+    """Weights, and the optimizer's states where there is one, of the stage before; its state."""
     last = checkpoints.latest(before / CHECKPOINTS)
-    if state is None or last is None:
+    if last is None:
         raise RunRefused(f"{before}: found no finished run, expected the stage before's")
-    for part in ("model", "tokenizer"):
-        unlike = differences(state["identity"][part], mine[part], part)
-        if unlike:
-            raise RunRefused(
-                f"{before}: found a run of another {part}; " + "; ".join(unlike) + f"; start "
-                f"{request.stage.name} from a run of the same {part}"
-            )
-    checkpoints.load(before / CHECKPOINTS, last, chunks, optimizer)
+    return checkpoints.load(before / CHECKPOINTS, last, chunks, optimizer)
 
 
 def _sequences_at(stage: StageRecipe, first: int) -> int:
@@ -265,129 +282,3 @@ def _micro_batch(request: Request, ranks: start.Ranks) -> int:
             )
         common = gcd(common, sequences // ranks.dp_size)
     return max(n for n in range(1, common + 1) if common % n == 0 and n <= most)
-
-
-def _resume(parts: _Parts) -> tuple[int, int]:
-    """Steps and tokens done before; loads the last checkpoint where there is one."""
-    request = parts.request
-    last = checkpoints.latest(request.checkpoints)
-    if last is None:
-        return 0, 0
-    state = checkpoints.read_state(request.checkpoints, last)
-    unlike = differences(state["identity"], parts.identity)
-    if unlike:
-        raise RunRefused(
-            f"{request.out}: found a run of something else; " + "; ".join(unlike) + "; name "
-            "another --out, or ask for what was asked for then"
-        )
-    checkpoints.load(request.checkpoints, last, parts.chunks, parts.optimizer)
-    parts.batches.restore(state["data"])
-    parts.guard.restore(state["guard"])
-    parts.layer_guard.restore(state["layer_guard"])
-    return int(state["step"]), int(state["tokens"])
-
-
-def _walk(parts: _Parts) -> Outcome:
-    """The steps, from where the run stands."""
-    request, stage, ranks = parts.request, parts.stage, parts.ranks
-    done, tokens = _resume(parts)
-    total = schedule.step_count(stage)
-    last = total if request.steps is None else min(request.steps, total)
-    first = ranks.rank == 0
-    recorder = Recorder(parts.request, parts.plan, parts.corpus, ranks, done, tokens, last)
-    loss: float | None = None
-    stopped, why = False, ""
-    saved = done if done else None
-    saving: checkpoints.Saving | None = None
-    with listening() as asked, recorder:
-        for now in islice(schedule.steps(stage, done), max(last - done, 0)):
-            begin = now.first_token // stage.length
-            sequences = now.batch_tokens // stage.length
-            result = run_batch(
-                parts.chunks,
-                parts.batches.step(begin, sequences),
-                ranks=ranks,
-                layers=request.model.layers,
-                train=True,
-            )
-            norms = gradient_norms(parts.optimizer, parts.chunks)
-            norm = sum(x * x for x in norms.values()) ** 0.5
-            finding = parts.guard.judge(result.loss, norm) or parts.layer_guard.judge(norms)
-            action = _act(parts, finding, now.rate)
-            if finding is not None:
-                recorder.bad(now.step + 1, begin, sequences, finding)
-            if action == "stop":
-                stopped, why = True, f"step {now.step + 1}: {finding.what}" if finding else ""
-                break
-            loss, done, tokens = result.loss, now.step + 1, now.first_token + now.batch_tokens
-            data = _data_state(parts)
-            recorder.step(now, begin, sequences, result, norm, norms, parts.batches, data.skipped)
-            writing = saving is not None and not saving.is_written
-            ending, writing = asked.anywhere(ranks.device, busy=writing)
-            if saving is not None and not writing:
-                saved, saving = _saved(saving, recorder), None
-            if done % request.save_every == 0 or ending or done == last:
-                if saving is not None:
-                    saved = _saved(saving, recorder)
-                recorder.sync()
-                saving = _save(parts, done, tokens, data, finished=done == total)
-            if ending:
-                why = "asked to end by a signal"
-                break
-        if saving is not None:
-            saved = _saved(saving, recorder)
-    state: State = "finished" if done == total else "paused"
-    if stopped:
-        state = "stopped"
-    place = None if saved is None else str(checkpoints.path_of(request.checkpoints, saved))
-    outcome = Outcome(state, stage.name, done, total, tokens, loss, place, why)
-    if first:
-        (request.out / "outcome.json").write_text(json.dumps(outcome.as_json(), indent=1) + "\n")
-    return outcome
-
-
-def _act(parts: _Parts, finding: Finding | None, rate: float) -> str:
-    """Take the step, or do with a bad one as its finding says."""
-    if finding is not None and finding.action != "ignore":
-        return finding.action
-    set_rate(parts.optimizer, rate)
-    try:
-        step(parts.optimizer)
-    except StepFailed:
-        return "skip"  # not finite, and ignored: the optimizer left the weights as they were
-    return "take"
-
-
-def _data_state(parts: _Parts) -> DataState:
-    """Where the run stands in its data; each rank knows only what it skipped itself."""
-    states: list[Any] = [parts.batches.state()]
-    if parts.ranks.world > 1:
-        states = [None] * parts.ranks.world
-        dist.all_gather_object(states, parts.batches.state())
-    return DataState.merged(states)
-
-
-def _saved(saving: checkpoints.Saving, recorder: Recorder) -> int:
-    """Make what was written a checkpoint; its step."""
-    saving.finish()
-    recorder.saved(saving.step)
-    return saving.step
-
-
-def _save(
-    parts: _Parts, done: int, tokens: int, data: DataState, *, finished: bool
-) -> checkpoints.Saving:
-    """Begin to write a checkpoint; training goes on meanwhile."""
-    state = {
-        "step": done,
-        "tokens": tokens,
-        "finished": finished,
-        "data": data.as_json(),
-        "guard": parts.guard.state(),
-        "layer_guard": parts.layer_guard.state(),
-        "identity": parts.identity,
-    }
-    return checkpoints.begin(
-        parts.request.checkpoints, done, parts.chunks, parts.optimizer, state,
-        keep=parts.request.keep,
-    )  # fmt: skip

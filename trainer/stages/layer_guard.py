@@ -40,12 +40,14 @@ class LayerGuard:
         self.settings = settings
         self._norms: dict[str, deque[float]] = {}
 
-    def judge(self, norms: Mapping[str, float]) -> Finding | None:
+    def judge(self, norms: Mapping[str, float], *, keep: bool = True) -> Finding | None:
         """None where all layers are good; else what the worst one did.
 
         Parameters
         ----------
         norms: gradient norms of a step by the name of the layer, over all ranks, before clipping.
+        keep: whether later steps are compared with this one where it is good; not where something
+            else was wrong with it.
         """
         worst: tuple[float, str, str] | None = None
         for layer, norm in norms.items():
@@ -54,7 +56,7 @@ class LayerGuard:
                 worst = (excess, layer, what)
         if worst is not None:
             return Finding(self.settings.action, f"{worst[1]}: {worst[2]}")
-        for layer, norm in norms.items():
+        for layer, norm in norms.items() if keep else ():
             self._norms.setdefault(layer, deque(maxlen=self.settings.window)).append(norm)
         return None
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from types import NoneType
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from dataflow.recipe.problems import Problem, RecipeError, nearest, one_of, shown
-from dataflow.recipe.yaml_tree import Path as KeyPath
+from dataflow.recipe.schema import known_part, valid_keys
 from dataflow.recipe.yaml_tree import Tree, parse
 from trainer.models.recipe import ModelRecipe
 from trainer.stages.recipe import StageRecipe
@@ -185,13 +184,11 @@ def _note(tree: Tree, model: type[BaseModel], error: ValidationError) -> None:
     items = error.errors(include_url=False)
     for item in items:
         location = item["loc"]
-        path: KeyPath = location
-        while path and path not in tree.values:
-            path = path[:-1]
+        path, _ = known_part(tree, location)
         if item["type"] == "missing":
             tree.problem(path, "nothing", f"a value for {location[-1]!r}")
         elif item["type"] == "extra_forbidden":
-            valid = _keys(model, path[:-1])
+            valid = sorted(valid_keys(path[:-1], model))
             name = str(path[-1])
             tree.problem(
                 path, f"unknown key {name!r}", one_of(valid), nearest(name, valid), of_key=True
@@ -207,16 +204,3 @@ def _note(tree: Tree, model: type[BaseModel], error: ValidationError) -> None:
                 tree.problem(path, shown(item["input"]), f"at least {item['ctx']['min_length']}")
         else:
             tree.problem(path, shown(item["input"]), item["msg"].removeprefix("Input should be "))
-
-
-def _keys(model: type[BaseModel], path: KeyPath) -> list[str]:
-    """The keys that the mapping at ``path`` may have."""
-    kind: Any = model
-    for key in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            kind = kind.model_fields[str(key)].annotation
-        else:  # of a tuple (models, ...) or a mapping of names to models
-            kind = get_args(kind)[1 if get_origin(kind) is dict else 0]
-        while not isinstance(kind, type) and get_origin(kind) not in (tuple, dict):
-            kind = next(member for member in get_args(kind) if member is not NoneType)
-    return sorted(kind.model_fields)

@@ -5,11 +5,22 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
-from trainer.guards import GuardSettings
+from dataflow.tables import TILINGS
+from mixtures.spec import Packing
+from trainer.guards import GuardSettings, RollBackSettings
 from trainer.stages.amounts import Scale, Tokens, parse_tokens
 from trainer.stages.layer_guard import LayerGuardSettings
+from trainer.vision.parts import PARTS, Part
 
 LENGTH_CLASSES = ("short", "medium", "long")
 """Of documents, by their exact number of tokens; :meth:`StageRecipe.class_of` has the bounds."""
@@ -117,6 +128,13 @@ class Adam(_Part):
     clip: float | None = Field(default=1.0, gt=0)
 
 
+class Draw(_Part):
+    """Sources of a corpus that a stage draws from, and their weight beside its other draws."""
+
+    sources: tuple[str, ...] = Field(min_length=1)
+    weight: int = Field(default=1, ge=1)
+
+
 class Variant(_Part):
     """What another curriculum changes about a stage; rates and batches keep their proportions."""
 
@@ -142,9 +160,16 @@ class StageRecipe(_Part):
     long_qa: questions over long documents at the end.
     interpolation: part of the stage's tokens, at its beginning, over which the shares go in a
         straight line from those of the stage before to these (``trainer.stages.mixture``).
+    draws: which sources the stage draws from, by name, in the ratio of their weights; None: from
+        all, as ``shares`` says.
+    train: the parts of a model with a vision tower that are trained (``trainer.vision.parts``).
+    packing: how documents become sequences (``mixtures.spec``).
+    tiling: where documents have images, by which tiling their features are counted.
     optimizer: AdamW's constants.
-    keep_optimizer: whether AdamW's moments come from the stage before too.
+    keep_optimizer: whether AdamW's moments come from the stage before too, where it trained the
+        same parts.
     guard, layer_guard: when a step is too bad to go on from.
+    roll_back: how far and how often a guard may send the run back.
     scale: what the amounts have been scaled by (``trainer.stages.scaling``).
     variants: other curricula by name.
     """
@@ -160,10 +185,15 @@ class StageRecipe(_Part):
     class_length: Tokens = 128 << 10
     long_qa: Annotated[LongQA, BeforeValidator(_long_qa)] = LongQA(share=0)
     interpolation: _Share = 0.0
+    draws: dict[str, Draw] | None = None
+    train: tuple[Part, ...] = PARTS
+    packing: Packing = "stream"
+    tiling: str | None = None
     optimizer: Adam = Adam()
     keep_optimizer: bool = True
     guard: GuardSettings = GuardSettings()
     layer_guard: LayerGuardSettings = LayerGuardSettings()
+    roll_back: RollBackSettings = RollBackSettings()
     scale: Scale = Fraction(1)
     variants: dict[str, Variant] = {}
 
@@ -188,6 +218,22 @@ class StageRecipe(_Part):
                 f"found interpolation over the first {self.interpolation:.0%} and long questions "
                 f"over the last {self.long_qa.last:.0%}, expected that they do not overlap"
             )
+        if self.tiling is not None and (self.packing != "whole" or self.tiling not in TILINGS):
+            raise ValueError(
+                f"found tiling {self.tiling!r} with packing {self.packing}, expected one of "
+                f"{', '.join(TILINGS)} with packing whole"
+            )
+        if self.draws is not None and (self.shares is not None or self.long_qa.share > 0):
+            raise ValueError(
+                "found draws beside shares or long_qa, expected one of them: draws name sources, "
+                "the others classes of length"
+            )
+        if self.draws is not None and not self.draws:
+            raise ValueError("found no draw, expected one at least, or no draws")
+        if len(set(self.train)) != len(self.train) or not self.train:
+            raise ValueError(
+                f"found train {list(self.train)}, expected some of {', '.join(PARTS)}, each once"
+            )
         for mark in self.batch:
             if mark.tokens % self.length:
                 raise ValueError(
@@ -195,6 +241,20 @@ class StageRecipe(_Part):
                     f"{self.length}"
                 )
         return self
+
+    @model_serializer(mode="wrap")
+    def _as_kept(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what is at its default: runs from before it was there may go on."""
+        found: dict[str, Any] = write(self)
+        if self.packing == "stream":
+            found.pop("packing", None)
+        if self.tiling is None:
+            found.pop("tiling", None)
+        if self.draws is None:
+            found.pop("draws", None)
+        if set(self.train) == set(PARTS):
+            found.pop("train", None)
+        return found
 
     @property
     def short_below(self) -> int:

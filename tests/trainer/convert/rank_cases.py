@@ -7,10 +7,9 @@ from typing import Any
 from unittest import mock
 
 import torch
-from torch import Tensor
 from torch import distributed as dist
 
-from tests.trainer.convert.cases import VOCAB, apart, released_names, transformers_model
+from benchmarks.trainer.judges import LENGTH, VOCAB, apart, build, export, tokens_of
 from trainer.convert import Checkpoint, export_model, import_model, read_weights
 from trainer.convert.layouts import released
 from trainer.convert.names import parameters
@@ -18,114 +17,6 @@ from trainer.convert.writer import ShardWriter
 from trainer.megatron.start import Layout, Ranks, start
 from trainer.models.recipe import ModelRecipe
 from trainer.reference import Reference
-
-LENGTH = 40
-
-
-def build(recipe: ModelRecipe, layout: Layout, **stage: Any) -> Any:
-    """Our model, with weights of its own."""
-    from trainer.models.build import build_model
-
-    return build_model(
-        recipe,
-        vocab_size=VOCAB,
-        sequence_tokens=LENGTH,
-        rope_base=recipe.rope_base,
-        parallel=layout,
-        **stage,
-    )
-
-
-def tokens_of(sequences: int) -> Tensor:
-    """int64 ``[sequences, LENGTH]``."""
-    generator = torch.Generator().manual_seed(1)
-    return torch.randint(VOCAB, (sequences, LENGTH), generator=generator)
-
-
-def export(model: Any, recipe: ModelRecipe, folder: Path, layout: Any = "released") -> None:
-    export_model(
-        model,
-        recipe,
-        folder,
-        layout=layout,
-        max_shard_bytes=20_000,
-    )
-
-
-def against_transformers(recipes: list[ModelRecipe], folder: Path) -> list[dict[str, float]]:
-    """Of each recipe: how far logits and each gradient are from transformers' of equal weights.
-
-    The weights go through both: what transformers saves is imported, and what is exported from it
-    is loaded by transformers again, to the same bits (``changed``: how many tensors are not).
-    """
-    from transformers import MiniMaxForCausalLM
-
-    start(Layout(), 7)
-    found = []
-    for number, recipe in enumerate(recipes):
-        saved, written = folder / f"saved-{number}", folder / f"written-{number}"
-        theirs = transformers_model(recipe)
-        theirs.save_pretrained(saved, max_shard_size="20KB")
-        ours = build(recipe, Layout())
-        import_model(saved, ours, recipe)
-        export(ours, recipe, written, "transformers")
-        loaded: Any = MiniMaxForCausalLM.from_pretrained(written, block_size=16)
-        # Weights, and the slopes and decays that are not in the files and were derived again.
-        before, after = theirs.state_dict(), loaded.state_dict()
-        assert before.keys() == after.keys()
-        changed = [name for name, one in before.items() if not torch.equal(one, after[name])]
-
-        tokens = tokens_of(2)
-        their_logits = theirs(tokens, use_cache=False).logits.flatten(0, 1)
-        logits = ours(tokens.flatten())[:, :VOCAB]
-        direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
-        torch.autograd.backward([(logits * direction).sum(), (their_logits * direction).sum()])
-        table = parameters(recipe, VOCAB)
-        gradients = {
-            key: gradient
-            for name, parameter in ours.named_parameters()
-            for key, gradient in released(table[name], parameter.grad, recipe)
-        }
-        expected = released_names({name: one.grad for name, one in theirs.named_parameters()})
-        assert gradients.keys() == expected.keys()
-        worst = {
-            f"gradient {key}": apart(gradients[key], one)
-            for key, one in expected.items()
-            if one.any()
-        }
-        found.append({"changed": len(changed), "logits": apart(logits, their_logits), **worst})
-    return found
-
-
-def against_reference(recipes: list[ModelRecipe]) -> list[dict[str, float]]:
-    """Of each recipe: how far packed logits and each gradient are from the plain reference's."""
-    from trainer.models.segments import pack
-
-    start(Layout(), 7)
-    found = []
-    for recipe in recipes:
-        ours = build(recipe, Layout())
-        vary(ours)
-        table = parameters(recipe, VOCAB)
-        weights = {
-            key: tensor.detach().clone().requires_grad_()
-            for name, parameter in ours.named_parameters()
-            for key, tensor in released(table[name], parameter, recipe)
-        }
-        tokens = tokens_of(2).flatten()
-        ends = torch.tensor([0, 7, 8, 33, 40, 41, 80], dtype=torch.int32)
-        expected = Reference(recipe, weights).packed(tokens, ends)
-        logits = ours(tokens, packed_seq_params=pack(ends, LENGTH))[:, :VOCAB]
-        direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
-        torch.autograd.backward([(logits * direction).sum(), (expected * direction).sum()])
-        worst = {"logits": apart(logits, expected)}
-        for name, parameter in ours.named_parameters():
-            for key, gradient in released(table[name], parameter.grad, recipe):
-                grad = weights[key].grad
-                if grad is not None and grad.any():
-                    worst[f"gradient {key}"] = apart(gradient, grad)
-        found.append(worst)
-    return found
 
 
 def through_ranks(recipe: ModelRecipe, layout: Layout, folder: Path) -> tuple[float, str]:
@@ -213,12 +104,3 @@ def refusals(recipe: ModelRecipe, folder: Path) -> list[str]:
     except ValueError as error:
         said.append(str(error))
     return said
-
-
-def vary(model: Any) -> None:
-    """Gains that are not all one."""
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if "norm" in name:
-                parameter.copy_(1 + 0.2 * torch.randn(parameter.shape, generator=generator))

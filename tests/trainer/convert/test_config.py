@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from transformers import MiniMaxConfig
 
-from tests.trainer.convert.cases import drawn_recipe, recipe_of
+from benchmarks.trainer.judges import recipe_of
+from tests.trainer.convert.cases import drawn_recipe
 from trainer.convert.config import Layout, check_same, read_config, write_config
 from trainer.convert.config import recipe_of as recipe_from
 from trainer.convert.errors import ConversionError

@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.trainer.convert.cases import VOCAB, recipe_of, weights_of
+from benchmarks.trainer.judges import VOCAB, recipe_of
+from tests.trainer.convert.cases import weights_of
 from trainer.convert import Checkpoint, ConversionError, export_weights, read_weights
 from trainer.convert.ranks import Place
 from trainer.convert.writer import ShardWriter

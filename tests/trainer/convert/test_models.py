@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.trainer.convert.cases import VOCAB, recipe_of, weights_of
-from tests.trainer.convert.rank_cases import (
+from benchmarks.trainer.judges import (
     LENGTH,
+    VOCAB,
     against_reference,
     against_transformers,
-    refusals,
-    through_ranks,
+    recipe_of,
 )
+from tests.trainer.convert.cases import weights_of
+from tests.trainer.convert.rank_cases import refusals, through_ranks
 from tests.trainer.ranks import run_ranks
 from trainer.convert import export_weights
 from trainer.megatron.start import Layout

@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tests.trainer.convert.cases import VOCAB, drawn_recipe, recipe_of, same_bits, weights_of
+from benchmarks.trainer.judges import VOCAB, recipe_of
+from tests.trainer.convert.cases import drawn_recipe, same_bits, weights_of
 from trainer.convert import Checkpoint, export_weights, read_config, read_weights
 from trainer.convert.names import parameters
 from trainer.convert.ranks import Place, cut, join

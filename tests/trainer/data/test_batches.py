@@ -15,7 +15,13 @@ import torch
 from dataflow.shards import read_token_shard
 from mixtures.plan import Component, Plan, PlanSpec
 from tests.mixtures.made_runs import EOD, Made, make_run
-from trainer.data.batches import IGNORED, NO_DOCUMENT, Batches, MicroBatch
+from trainer.data.batches import (
+    CHECKED_STEPS,
+    IGNORED,
+    NO_DOCUMENT,
+    Batches,
+    MicroBatch,
+)
 from trainer.data.corpus import Corpus, Verify
 from trainer.data.errors import BadShard, DataError
 from trainer.data.state import DataState, merge_ranges
@@ -234,7 +240,7 @@ def test_a_bad_shard_stops_the_run_or_is_skipped_and_said(
     stopping = open_batches()
     path = run / stopping.corpus.path(1)
     damage(path, how)
-    with pytest.raises(BadShard, match=rf"train-000001\.tar: .*{message}.*on_bad_shard: skip"):
+    with pytest.raises(BadShard, match=rf"train-000001\.tar: .*{message}.*--on-bad-shard skip"):
         stopping.step(0, 96)
     assert stopping.state()["next"] == 0
     skipping = [open_batches(dp_rank=r, dp_size=2, on_bad_shard="skip", ahead=0) for r in range(2)]
@@ -327,3 +333,40 @@ def test_steps_that_cannot_be_dealt_out_are_refused(open_batches: Callable[..., 
         batches.step(96, 6)
     with pytest.raises(DataError, match="expected 0 to 1"):
         open_batches(dp_rank=2, dp_size=2)
+
+
+def test_shards_are_looked_at_before_the_step_that_reads_them(
+    open_batches: Callable[..., Batches], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hashing a whole shard takes long: the first step begins it for those of later steps."""
+    batches = open_batches(ahead=0, sequences_at=lambda _: 1)
+    plan, looked = batches.plan, list[int]()
+    check = batches.corpus._check
+
+    def remember(shard: int) -> None:
+        looked.append(shard)
+        check(shard)
+
+    monkeypatch.setattr(batches.corpus, "_check", remember)
+    batches.step(0, 1)
+    wait(list(batches.corpus._checks.values()), timeout=60)
+    needed = [
+        shard
+        for i in range(1 + CHECKED_STEPS)
+        for shard in plan.places([piece.document for piece in plan[i]])[0].tolist()
+    ]
+    own = {*plan.places([piece.document for piece in plan[0]])[0].tolist()}
+    assert set(needed) > own
+    assert set(looked) == set(needed)
+    assert len(looked) == len(set(looked))  # and each only once
+    for first in range(1, 96):
+        batches.step(first, 1)
+    assert len(looked) == len(set(looked))
+
+
+def test_a_corpus_that_is_closed_leaves_off_hashing(run: Path) -> None:
+    corpus = Corpus.open(run)
+    corpus.close()
+    corpus._check(0)
+    assert not corpus._bad
+    assert not corpus._spans

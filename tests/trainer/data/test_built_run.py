@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
 import torch
-from moto.server import ThreadedMotoServer
 
+from benchmarks.trainer.loopback import loopback_bucket
 from dataflow.store import Store
 from dataflow.why import story
 from mixtures.plan import Component, Piece, Plan, PlanSpec
@@ -104,24 +103,8 @@ def test_a_line_that_a_crash_cut_does_not_count_and_a_wrong_one_is_an_error(
 @pytest.fixture(scope="module")
 def remote(run: Path) -> Iterator[Store]:
     """The run, copied to a bucket."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        aws_access_key_id="test",
-        aws_secret_access_key="secret",
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="corpora")
-    for path in run.rglob("*"):
-        if path.is_file():
-            client.upload_file(str(path), "corpora", f"run/{path.relative_to(run)}")
-    options = {"endpoint_url": endpoint, "access_key": "test", "secret_key": "secret"}
-    yield Store("s3://corpora/run", options)
-    server.stop()
+    with loopback_bucket() as bucket:
+        yield Store(bucket.upload(run, "run"), bucket.options)
 
 
 def test_a_run_on_s3_gives_the_same_plan_and_batches(

@@ -33,6 +33,7 @@ from trainer.evaluation.held_out import choose
 from trainer.evaluation.statistics import ratio
 from trainer.generation import loading
 from trainer.generation.decoder import Decoder
+from trainer.megatron import checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -207,13 +208,24 @@ class TestCommand:
             return small_decoder(), given[tokenizer] if tokenizer else None, about
 
         monkeypatch.setattr(loading, "open_decoder", opened)
+        stage = {
+            "name": "text_8k", "length": 256, "rope_base": 1e4, "tokens": 2560,
+            "batch": [{"tokens": 256}], "class_length": 120,
+            "schedule": {"phases": [{"until": 2560, "rate": 1e-3}]},
+        }  # fmt: skip
+
+        def read_state(folder: Path, step: int) -> dict[str, Any]:
+            assert (folder, step) == (Path("model/checkpoints"), 3)
+            return {"identity": {"stage": stage}}
+
+        monkeypatch.setattr(checkpoints, "read_state", read_state)
 
     def run(self, *arguments: str) -> int:
         options = parser().parse_args(["evaluate", "model", *arguments])
         return int(options.run(options))
 
     def test_everything_as_json(
-        self, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self, run: Path, corpus: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         file = tmp_path / "questions.jsonl"
         file.write_text('{"query": "The river", "choices": ["stone", "sky"], "answer": 1}\n')
@@ -227,6 +239,10 @@ class TestCommand:
         found = orjson.loads(first)
         assert set(found) == {"model", "loss", "choices", "needles"}
         assert found["model"]["step"] == 3
+        assert found["loss"]["l1"] == 120  # of the stage in the checkpoint
+        long = sum(d.tokens > 120 for d in choose(corpus, tokens=1024, longest=128).documents)
+        (told,) = [one for one in found["loss"]["lengths"] if one["name"] == "long"]
+        assert told["documents"] == long > 0
         assert found["loss"]["all"]["tokens"] == 1024 - found["loss"]["all"]["documents"]
         assert found["choices"]["questions"] == 1
         assert [cell["depth"] for cell in found["needles"]] == [0, 1]
@@ -239,7 +255,7 @@ class TestCommand:
         lines = out.splitlines()
         assert lines[0].split() == ["held", "out", "documents", "tokens", "nats/token", "bits/byte"]
         assert lines[1].startswith("all ")
-        assert any(line.startswith("length ") for line in lines)
+        assert any(line.startswith("length (L1 800) ") for line in lines)
         assert any(line.startswith("position ") for line in lines)
         needles = [
             "--corpus", str(run), "--tasks", "needles", "--lengths", "256,512", "--samples", "1",

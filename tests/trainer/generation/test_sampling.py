@@ -35,6 +35,13 @@ def test_a_row_draws_the_same_in_every_batch() -> None:
     assert together == [draw(logits[r : r + 1], sampling, [r], 11)[0] for r in range(5)]
 
 
+def test_any_seed_will_do() -> None:
+    logits = torch.zeros(1, 50)
+    seeds = (0, 1, 20_000_000, 2**62, 10**30, -5)
+    drawn = [draw(logits, Sampling(seed=seed), [3], 2)[0] for seed in seeds]
+    assert len(set(drawn)) > 1
+
+
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}])
 def test_settings_that_cannot_be(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="found"):

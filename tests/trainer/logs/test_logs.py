@@ -127,18 +127,23 @@ def test_wandb_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(fake, "init", init, raising=False)
     monkeypatch.setitem(sys.modules, "wandb", fake)
-    with Logs(
-        tmp_path / "out",
-        "s",
-        1,
-        10,
-        json=True,
-        wandb="leyden",
-        config={"scale": "1/64"},
-        output=io.BytesIO(),
-    ) as logs:
-        logs.step(record(1, mixture={"short": 0.3}))
-    assert (asked["project"], asked["id"], asked["resume"]) == ("leyden", "out", "allow")
+    ids = []
+    for folder in ("a/out", "b/out", "a/out"):
+        with Logs(
+            tmp_path / folder,
+            "s",
+            1,
+            10,
+            json=True,
+            wandb="leyden",
+            config={"scale": "1/64"},
+            output=io.BytesIO(),
+        ) as logs:
+            ids.append(asked["id"])
+            if folder == "b/out":
+                logs.step(record(1, mixture={"short": 0.3}))
+    assert ids[0] == ids[2] != ids[1]  # a run's own, and kept over a resume
+    assert (asked["project"], asked["name"], asked["resume"]) == ("leyden", "out", "allow")
     assert asked["config"] == {"scale": "1/64"}
     ((step, numbers),) = run.lines
     assert step == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import re
 import resource
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -160,11 +161,38 @@ def test_what_is_not_whole_is_never_loaded_and_named(
     path = _files(tmp_path)
     break_it(path)
     with caplog.at_level(logging.WARNING):
-        assert checkpoints.latest(tmp_path) is None
-    assert found in caplog.text
-    assert str(path) in caplog.text
+        for _ in range(3):
+            assert checkpoints.steps(tmp_path) == []
+    (told,) = caplog.messages  # not each time that a run looks at its folder
+    assert found in told
+    assert str(path) in told
     with pytest.raises(CheckpointBroken, match="step-00000005"):
         checkpoints.load(tmp_path, 5, [], None)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "found"),
+    [
+        (lambda path: (path / "__0_0.distcp").unlink(), "__0_0.distcp: found no file"),
+        (lambda path: (path / "complete.json").write_text("{"), "expected JSON"),
+        (lambda path: (path / "complete.json").write_text('{"format": 2}'), "found format 2"),
+    ],
+)
+def test_checkpoints_of_which_none_is_whole_are_not_taken_for_none(
+    tmp_path: Path, break_it: Any, found: str
+) -> None:
+    break_it(_files(tmp_path))
+    with pytest.raises(CheckpointBroken, match=found) as told:
+        checkpoints.latest(tmp_path)
+    assert f"no checkpoint in {tmp_path} is whole and of this format" in str(told.value)
+
+
+def test_what_a_kill_in_the_first_save_leaves_is_no_checkpoint(tmp_path: Path) -> None:
+    (_files(tmp_path) / "complete.json").unlink()
+    assert checkpoints.latest(tmp_path) is None
+    (tmp_path / "step-00000009").mkdir()  # a second save begins when the first is whole
+    with pytest.raises(CheckpointBroken, match=r"step-00000009: found no complete\.json"):
+        checkpoints.latest(tmp_path)
 
 
 def test_no_checkpoint_of_a_step(tmp_path: Path) -> None:
@@ -257,6 +285,22 @@ def test_a_full_disk_of_one_rank_stops_every_rank_and_leaves_the_last_checkpoint
         assert "step-00000002: rank 0 found" in error
         assert expected in error
         assert names == ["step-00000001"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        RuntimeError("[enforce fail at inline_container.cc:664] . unexpected pos 64 vs 0"),
+    ],
+)
+def test_a_full_disk_is_called_one(tmp_path: Path, error: Exception) -> None:
+    found = checkpoints._told(error, tmp_path / "checkpoints" / "step-00000002")
+    assert re.match(rf"a full disk or quota: [\d,]+ bytes are free in {tmp_path} \(", found)
+    assert str(error) in found
+    other = checkpoints._told(OSError(errno.EIO, "Input/output error"), tmp_path)
+    assert other == "OSError: [Errno 5] Input/output error"
 
 
 def _save_what_json_cannot_hold(folder: str) -> None:

@@ -165,6 +165,20 @@ def _write(folder: str) -> None:
     assert isinstance(filesystem_async._get_write_results_queue(), queue.Queue)
 
 
+def _mixed() -> None:
+    for mended in (False, True):
+        half, full, parameters, order = faults._mixed_group()
+        assert [p.dtype for p in parameters] == [torch.float32, torch.float32]
+        is_own = [parameters[order[p][1]].data_ptr() == p.data_ptr() for p in (half, full)]
+        assert is_own == [False, mended]  # the half has a copy in float32
+        assert order[half] != order[full]
+        faults.mend()
+
+
+def test_a_mixed_group_knows_its_parameters() -> None:
+    run_ranks(_mixed, 1)
+
+
 def test_saving_neither_forks_nor_spawns(tmp_path: Path) -> None:
     run_ranks(_write, 1, str(tmp_path))
 

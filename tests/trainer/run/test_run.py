@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from mixtures.plan import Plan
 from tests.trainer.ranks import run_ranks
 from tests.trainer.run.small_runs import (
     LENGTH,
@@ -52,6 +54,11 @@ def test_a_line_a_step_says_what_was_done(straight: Request) -> None:
         assert line["mfu"] is None  # no datasheet has a rate of this machine
         assert line["dropped_tokens"] > 0
         assert line["mixture"] == {"all": 1.0}
+        assert line["tokens_per_second_per_device"] == line["tokens_per_second"]  # of one rank
+        assert len(line["router"]) == MODEL.layers
+        assert all(sum(layer) == pytest.approx(1, abs=1e-3) for layer in line["router"])
+        busiest = max(max(layer) for layer in line["router"]) * len(line["router"][0])
+        assert busiest == pytest.approx(line["router_imbalance"], abs=1e-3)
         assert set(line["grad_norms"]) == {
             "embedding", "final_layernorm", "layers.0", "layers.1", "output_layer"
         }  # fmt: skip
@@ -121,6 +128,28 @@ def test_a_stage_starts_from_the_one_before(straight: Request, tmp_path: Path) -
         train(replace(asked, out=tmp_path / "third", model=other, start_from=straight.out))
 
 
+def test_a_run_goes_on_without_the_folder_of_the_stage_before(
+    straight: Request, tmp_path: Path
+) -> None:
+    former = tmp_path / "first"
+    shutil.copytree(straight.out, former)
+    second = stage(
+        name="second", after="first", class_length=2048, interpolation=0.5,
+        shares={"short": 0.8, "medium": 0.2, "long": 0.0},
+    )  # fmt: skip
+    asked = replace(straight, stage=second)
+    whole = replace(asked, out=tmp_path / "whole" / "second", start_from=former)
+    part = replace(asked, out=tmp_path / "second")
+    assert train(whole).state == "finished"
+    assert train(replace(part, steps=3)).state == "paused"
+    shutil.rmtree(former)
+    assert train(replace(part, resume=True)).state == "finished"
+    assert curve(part.out) == curve(whole.out)
+    # The mixture goes over from the former stage's, so the plan is none without it.
+    (plan,) = (Plan.open(path) for path in (part.out / "plans").glob("plan-*"))
+    assert plan.spec.transition is not None
+
+
 def test_what_a_folder_holds_is_not_written_over(straight: Request) -> None:
     with pytest.raises(RunRefused, match="found a run at step 10; say --resume"):
         train(straight)
@@ -148,8 +177,8 @@ def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(
 ) -> None:
     written = Recorder.step
 
-    def signalled(recorder: Recorder, now: Any, *rest: Any) -> None:
-        written(recorder, now, *rest)
+    def signalled(recorder: Recorder, now: Any, *rest: Any, **named: Any) -> None:
+        written(recorder, now, *rest, **named)
         if now.step == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -55,6 +55,15 @@ def test_bad_steps_are_no_standard_for_later_ones() -> None:
         assert guard.judge({"layer 0": 1.0, "layer 7": 5.0}) is not None
 
 
+def test_a_step_that_was_bad_otherwise_is_judged_and_not_kept() -> None:
+    guard = LayerGuard(SETTINGS)
+    steady(guard)
+    before = guard.state()
+    assert guard.judge({"layer 0": 0.05, "layer 7": 5.0}, keep=False) is None
+    assert guard.judge({"layer 0": 1.0, "layer 7": 5.0}, keep=False) is not None
+    assert guard.state() == before
+
+
 @pytest.mark.parametrize("steps", [3, 16])
 def test_a_resumed_guard_judges_the_same(steps: int) -> None:
     first, second = LayerGuard(SETTINGS), LayerGuard(SETTINGS)

@@ -79,7 +79,7 @@ def test_the_files_own_scale(stage_file: Callable[[str], Path]) -> None:
         (
             "rope_base: 10000",
             "rope_base: 10000\nlayer_guard: {action: halt}",
-            ["layer_guard.action: found 'halt', expected 'stop', 'skip' or 'ignore'"],
+            ["layer_guard.action: found 'halt', expected 'stop', 'roll_back', 'skip' or 'ignore'"],
         ),
         (
             "rope_base: 10000",
