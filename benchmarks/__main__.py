@@ -51,7 +51,8 @@ def main() -> int:
         from benchmarks.results import write_results
 
         folder = ROOT / "benchmarks"
-        write_results((RESULTS, folder / "kernels" / "results.jsonl"), folder / "RESULTS.md")
+        sources = (RESULTS, *(folder / room / "results.jsonl" for room in ("kernels", "trainer")))
+        write_results(sources, folder / "RESULTS.md")
         return 0
     names = list(CASES) if "all" in chosen.names else list(dict.fromkeys(chosen.names))
     if len(names) > 1:

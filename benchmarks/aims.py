@@ -92,6 +92,33 @@ AIMS = (
     Aim("lightning", "memory of forward and backward, 1 × 1M × 8 heads", "ratio", "<=", 1.1),
     Aim("token_mixer", "token mixer, forward, 8 × 8K × 64 heads", "ratio", "<=", 1.5),
     *(Aim("decode", f"decode-{batch}", "ratio", "<=", 1.2) for batch in (1, 8, 64, 512)),
+    # The trainer.
+    Aim("images", "decode, hygiene and hashes, JPEG of 816 x 612", "value", ">=", 150),
+    Aim("images", "decode, hygiene and hashes, JPEG of 816 x 612", "ratio", ">=", 1),
+    Aim("trainer/plan", "interleaving, 1M sequences", "ratio", ">=", 10),
+    *(
+        Aim("trainer/reading", f"{place}, steps of 100 ms: waited, of the time", "value", "<=", 1)
+        for place in ("disk", "S3 on loopback")
+    ),
+    Aim("trainer/quickstart", "one stage, make train STAGE=text_8k MODEL=tiny", "value", "<=", 180),
+    Aim(
+        "trainer/quickstart",
+        "four stages, make train STAGE=text_1m MODEL=tiny CHAIN=1",
+        "value",
+        "<=",
+        900,
+    ),
+    *(
+        Aim(
+            "trainer/agreement",
+            f"{what} beside {judge}, the worst of all",
+            "value",
+            "<=",
+            bound,
+        )
+        for judge in ("transformers", "the reference")
+        for what, bound in (("logits", 1e-5), ("gradients", 1e-4))
+    ),
 )
 
 

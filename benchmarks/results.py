@@ -10,14 +10,16 @@ from benchmarks.aims import AIMS, aim_of
 from benchmarks.cases import CASES
 from benchmarks.harness import Line
 from benchmarks.kernels.cases import KERNEL_CASES
+from benchmarks.trainer.cases import TRAINER_CASES
 
 MACHINE, INPUT = "machine: ", "input: "
 _HEAD = """# Results
 
-Written by `python -m benchmarks results` from [`results.jsonl`](results.jsonl) and, for kernels on
-a GPU, [`kernels/results.jsonl`](kernels/results.jsonl): the latest run of each benchmark. A peer is
-timed in the same run, turn by turn with us, on the same core; on a GPU one after the other. Figures
-are medians. *Ratio* is our figure divided by the peer's. How to run: [`README.md`](README.md).
+Written by `python -m benchmarks results` from [`results.jsonl`](results.jsonl), for kernels on a
+GPU [`kernels/results.jsonl`](kernels/results.jsonl), and for the trainer
+[`trainer/results.jsonl`](trainer/results.jsonl): the latest run of each benchmark. A peer is timed
+in the same run, turn by turn with us, on the same core; on a GPU one after the other. Figures are
+medians. *Ratio* is our figure divided by the peer's. How to run: [`README.md`](README.md).
 """
 
 
@@ -56,6 +58,10 @@ def render(lines: Iterable[Line]) -> str:
     parts = [_HEAD, _aims(runs)]
     parts += [_section(name, runs[name]) for name in CASES if name in runs]
     parts += [_kernel_section(name, runs[name]) for name in KERNEL_CASES if name in runs]
+    for case in TRAINER_CASES.values():
+        if case.bench in runs:
+            command = f"python -m benchmarks.trainer {case.name}"
+            parts.append(_cored_section(case.bench, case.summary, command, runs[case.bench]))
     return "\n".join(parts)
 
 
@@ -97,10 +103,17 @@ def _aims(runs: dict[str, list[Line]]) -> str:
 
 
 def _section(name: str, lines: list[Line]) -> str:
-    facts, rest = _facts(lines)
+    facts, _ = _facts(lines)
     pages = " --pages FOLDER" if any("real pages" in line.metric for line in facts) else ""
-    out = [f"## {name}", "", f"{CASES[name].summary.capitalize()}.", ""]
-    out.append(f"Command: `python -m benchmarks {name}{pages}`, commit `{lines[0].commit}`.")
+    command = f"python -m benchmarks {name}{pages}"
+    return _cored_section(name, CASES[name].summary.capitalize(), command, lines)
+
+
+def _cored_section(name: str, summary: str, command: str, lines: list[Line]) -> str:
+    """A benchmark whose lines tell how many cores they are of."""
+    facts, rest = _facts(lines)
+    out = [f"## {name}", "", f"{summary[0].upper()}{summary[1:]}.", ""]
+    out.append(f"Command: `{command}`, commit `{lines[0].commit}`.")
     out += _stated(facts)
     out += ["", "| metric | value | cores | ratio | to | aim |", "|---|---:|---:|---:|---|---|"]
     for line in rest:

@@ -17,6 +17,7 @@ from benchmarks.harness import ROOT, Line, Report, harmonic_rate, interleave
 from benchmarks.kernels.cases import KERNEL_CASES
 from benchmarks.memory_of import PssSampler, tree_pss
 from benchmarks.results import latest_runs, read_lines, render
+from benchmarks.trainer.cases import TRAINER_CASES
 
 
 def test_a_line_has_the_documented_keys_in_their_order(tmp_path: Path) -> None:
@@ -78,7 +79,8 @@ def test_the_page_says_which_aims_are_met_and_which_are_missed() -> None:
 
 
 def test_every_aim_is_about_a_benchmark() -> None:
-    assert {aim.bench for aim in AIMS} <= {*CASES, *KERNEL_CASES}
+    trainer = {case.bench for case in TRAINER_CASES.values()}
+    assert {aim.bench for aim in AIMS} <= {*CASES, *KERNEL_CASES, *trainer}
     line = Line("quickstart", "cold build", 241, "s")
     aim = aim_of(line)
     assert aim is not None

@@ -1,0 +1,1 @@
+"""The trainer, measured: plans, reading, wall times, agreement with its judges."""
