@@ -237,7 +237,8 @@ class TestCommand:
         assert self.run(*arguments) == 0
         first = capsys.readouterr().out
         found = orjson.loads(first)
-        assert set(found) == {"model", "loss", "choices", "needles"}
+        assert set(found) == {"ok", "model", "loss", "choices", "needles"}
+        assert found["ok"] is True
         assert found["model"]["step"] == 3
         assert found["loss"]["l1"] == 120  # of the stage in the checkpoint
         long = sum(d.tokens > 120 for d in choose(corpus, tokens=1024, longest=128).documents)
