@@ -10,7 +10,7 @@ import numpy as np
 import orjson
 import pytest
 
-pytest.importorskip("torch")
+pytest.importorskip("torch", reason="what it measures is the train extra's")
 
 from benchmarks.aims import AIMS
 from benchmarks.harness import ROOT, Line, Options, Report

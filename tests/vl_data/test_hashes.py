@@ -22,7 +22,7 @@ def thumbnails(count: int) -> np.ndarray:
 
 def by_scipy(gray: np.ndarray) -> tuple[int, float]:
     """The definition in floats, and how far the nearest coefficient is from the median."""
-    fft = pytest.importorskip("scipy.fft")
+    fft = pytest.importorskip("scipy.fft", reason="the judge of the DCT")
     low = fft.dct(fft.dct(gray.astype(float), axis=0), axis=1)[:8, :8].ravel()
     bits = low > np.median(low)
     return int("".join("1" if b else "0" for b in bits), 2), np.abs(low - np.median(low)).min()
@@ -42,7 +42,7 @@ def test_the_dct_is_scipys() -> None:
 
 
 def test_imagehash_prints_the_same_hash_of_a_thumbnail() -> None:
-    imagehash = pytest.importorskip("imagehash")
+    imagehash = pytest.importorskip("imagehash", reason="the judge of hashes, in the dev extra")
     some = thumbnails(100)
     for gray, value in zip(some, phash(some).tolist(), strict=True):
         if by_scipy(gray)[1] > 1e-2:
@@ -50,7 +50,7 @@ def test_imagehash_prints_the_same_hash_of_a_thumbnail() -> None:
 
 
 def test_averaging_before_resampling_changes_few_bits() -> None:
-    imagehash = pytest.importorskip("imagehash")
+    imagehash = pytest.importorskip("imagehash", reason="the judge of hashes, in the dev extra")
     distances = []
     for seed in range(40):
         image = Image.fromarray(pixels(640 + 7 * seed, 480 - 5 * seed, seed))

@@ -81,7 +81,7 @@ def test_transformers_chooses_the_same_grid_and_keeps_the_same_features(name: st
 
     It cuts features out of a tensor by floats rounded to 7 digits; here integers decide.
     """
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="the judge is transformers, of the train extra")
     from transformers.image_processing_utils import select_best_resolution
     from transformers.models.llava_next.modeling_llava_next import unpad_image
 

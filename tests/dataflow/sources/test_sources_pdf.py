@@ -41,7 +41,7 @@ def pdf(pages: list[str]) -> bytes:
 
 
 def test_the_text_layer_page_by_page(tmp_path: Path, read_all: Reader) -> None:
-    pytest.importorskip("pypdfium2")
+    pytest.importorskip("pypdfium2", reason="of the pdf extra")
     (tmp_path / "a.pdf").write_bytes(pdf(["First page.", "Second page."]))
     (tmp_path / "no_suffix").write_bytes(pdf(["Caf\xe9."]))
     first, second = read_all().records
@@ -51,7 +51,7 @@ def test_the_text_layer_page_by_page(tmp_path: Path, read_all: Reader) -> None:
 
 
 def test_what_cannot_be_read(tmp_path: Path, read_all: Reader) -> None:
-    pytest.importorskip("pypdfium2")
+    pytest.importorskip("pypdfium2", reason="of the pdf extra")
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4\n" + b"nothing of the kind " * 50)
     (tmp_path / "cut.pdf").write_bytes(pdf(["x"])[:200])
     (tmp_path / "long.pdf").write_bytes(pdf(["page"] * 6))
@@ -75,7 +75,7 @@ def test_a_missing_package_is_named(
 
 
 def test_pages_as_images_with_their_text(tmp_path: Path, read_all: Reader) -> None:
-    pytest.importorskip("pypdfium2")
+    pytest.importorskip("pypdfium2", reason="of the pdf extra")
     (tmp_path / "a.pdf").write_bytes(pdf(["First page.", "", "Third page."]))
     found = read_all(format="pdf-pages", pdf_dpi=72)
     assert found.texts == [f"{MARK}\nFirst page.", MARK, f"{MARK}\nThird page."]
@@ -96,7 +96,7 @@ def test_pages_as_images_with_their_text(tmp_path: Path, read_all: Reader) -> No
 def test_pages_that_cannot_be_drawn(
     tmp_path: Path, read_all: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("pypdfium2")
+    pytest.importorskip("pypdfium2", reason="of the pdf extra")
     huge = pdf(["a", "b"]).replace(b"[0 0 300 300]", b"[0 0 999 999]", 1)
     (tmp_path / "huge.pdf").write_bytes(huge)
     (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4\n" + b"nothing of the kind " * 50)
