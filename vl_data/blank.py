@@ -18,5 +18,19 @@ def is_blank(shown: Image.Image) -> bool:
     the grain of a scan do not count, a letter of text does.
     """
     side = max(1, min(shown.size) // CELLS)
-    cells = shown if side == 1 else shown.reduce(side)
+    if side == 1:
+        return _even(shown)
+    # Nearly every image shows something in a few rows of its cells; only others are seen whole.
+    width, height = shown.size
+    return all(
+        _even(shown.crop((0, top, width, top + side)).reduce(side))
+        for top in range(side, height - side, side * _STEP)
+    ) and _even(shown.reduce(side))
+
+
+_STEP = 16
+"""Every so many rows of cells are looked at first."""
+
+
+def _even(cells: Image.Image) -> bool:
     return all(high - low <= TOLERANCE for low, high in cells.getextrema())  # type: ignore[misc]

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from quality.endpoint.failures import EndpointError
+from vl_data.budget import command as budget
+from vl_data.budget.errors import BudgetRefused
 from vl_data.labels import command as labels
 from vl_data.labels.errors import LabelError
+from vl_data.preview import command as preview
+from vl_data.preview.errors import PreviewRefused
+from vl_data.runs.errors import RunRefused
 from vl_data.synthesis import command as synthesis
 from vl_data.synthesis.errors import SynthesisError
 
@@ -25,7 +30,8 @@ def parser() -> argparse.ArgumentParser:
     """All commands and their options.
 
     A command is a module with ``add_commands(add)``; ``add(name, run, text)`` gives the parser of
-    one, and ``run(options)`` returns what is printed.
+    one, and ``run(options)`` returns what is printed: line by line, or as the command's ``tell``
+    makes text of it (of its ``text``, which machines are not shown).
     """
     root = argparse.ArgumentParser(
         prog="python -m vl_data", description="Images and what is said of them."
@@ -34,12 +40,14 @@ def parser() -> argparse.ArgumentParser:
 
     def add(name: str, run: Callable[[argparse.Namespace], dict[str, Any]], text: str) -> Any:
         sub = commands.add_parser(name, help=text, description=text)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, tell=_lines)
         sub.add_argument("--json", action="store_true", help="print JSON for machines")
         return sub
 
     for module in (synthesis, labels):
         module.add_commands(add)
+    for module in (budget, preview):
+        module.add_command(add)
     return root
 
 
@@ -48,19 +56,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         answer = options.run(options)
-    except (LabelError, SynthesisError) as error:
+    except (LabelError, SynthesisError, BudgetRefused, PreviewRefused) as error:
         return _fail(options, str(error), WRONG_USAGE)
-    except EndpointError as error:
+    except (EndpointError, RunRefused) as error:
         return _fail(options, str(error), FAILED)
     except OSError as error:
         return _fail(options, f"{error.filename}: {error.strerror}", FAILED)
     if options.json:
+        answer.pop("text", None)
         found = orjson.dumps({"ok": True, **answer}, option=orjson.OPT_INDENT_2)
         print(found.decode())
     else:
-        for name, value in answer.items():
-            print(f"{name:<10} {_shown(value)}")
+        print(options.tell(answer))
     return DONE
+
+
+def _lines(answer: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name:<10} {_shown(value)}" for name, value in answer.items())
 
 
 def _shown(value: Any) -> str:

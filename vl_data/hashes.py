@@ -26,7 +26,9 @@ _LOW = 8
 _SCALE = 1 << 20
 """Cosines are integers of this scale: 255 · 32² · 2⁴⁰ stays below 2⁵⁹."""
 _STRIP_BYTES = 1 << 18
-"""Pixels are hashed by strips that stay in a core's cache."""
+"""Pixels are hashed by strips that stay in a core's cache,"""
+_WHOLE_BYTES = 1 << 22
+"""but for small images, where cutting strips takes longer than it saves."""
 
 
 def pixel_hash(colour: Image.Image, alpha: Image.Image | None = None) -> bytes:
@@ -40,6 +42,9 @@ def pixel_hash(colour: Image.Image, alpha: Image.Image | None = None) -> bytes:
     hashed.update(width.to_bytes(4, "little") + height.to_bytes(4, "little"))
     for plane in (colour, alpha):
         if plane is None:
+            continue
+        if 3 * width * height <= _WHOLE_BYTES:
+            hashed.update(plane.tobytes())
             continue
         rows = max(1, _STRIP_BYTES // (3 * width))
         for top in range(0, height, rows):

@@ -14,6 +14,7 @@ OBELICS = "Laurençon et al. 2023, arXiv:2306.16527, appendix A"
 OMNICORPUS = "Li et al. 2024, arXiv:2406.08418"
 DATACOMP = "Gadre et al. 2023, arXiv:2304.14108, basic filtering"
 COYO = "Byeon et al. 2022, COYO-700M, data card"
+MINIMAX = "MiniMax-01, arXiv:2501.08313, section 6.3"
 
 
 def _count(name: str, unit: str, doc: str, producer: Producer, source: str = LEYDEN) -> Signal:
@@ -111,8 +112,22 @@ _REPETITION = (
     ),
 )
 
+_PREFERENCES = (
+    Signal(
+        "preference.gap",
+        pa.float32(),
+        "score",
+        None,
+        None,
+        "of a pair of answers, the score of the chosen one less that of the rejected one, where"
+        " both are scored",
+        MINIMAX,
+        "preference",
+    ),
+)
+
 SIGNALS: dict[str, Signal] = {
-    signal.name: signal for signal in (*_IMAGES, *_CAPTIONS, *_REPETITION)
+    signal.name: signal for signal in (*_IMAGES, *_CAPTIONS, *_REPETITION, *_PREFERENCES)
 }
 """All signals by name, in the order in which their producers write them."""
 

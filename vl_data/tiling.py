@@ -66,12 +66,13 @@ TILINGS: Mapping[str, Tiling] = MappingProxyType(
             Tiling("released36", 336, 14, grids_of(336, side=6, most_tiles=36)),
             Tiling("fixed336", 336, 14),
             Tiling("tiny56", 56, 14, grids_of(56, side=4, most_tiles=4)),
+            Tiling("fixed56", 56, 14),
         )
     }
 )
 """``released28``: the released list, all grids of up to 18 tiles. ``released36``: all up to
 2016 × 2016, the list that survives in the release as a comment. ``fixed336``: one squeezed tile.
-``tiny56``: the same rule for models of test size, grids of up to 4 tiles."""
+``tiny56``, ``fixed56``: the same rules for models of test size, grids of up to 4 tiles."""
 
 
 class Box(NamedTuple):

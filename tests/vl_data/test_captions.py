@@ -30,6 +30,10 @@ BOILERPLATE = (
     "|No description available.|ADVERTISEMENT|profile picture|Placeholder|Read more about it"
     "|图片|Фото|this image has an empty alt attribute; its file name is a.png|© 2019. All rights"
     " reserved.|View larger image|https://example.org/a|N/A|[image]|Loading...|stock photo of a cat"
+    "|Click on the image to see it larger|Click image|Tap to zoom|Enlarge|Enlarge this photo"
+    "|View full size|Full-size image|Share this|We use cookies|Cookie policy"
+    "|Please enable JavaScript"
+    "|Image not found|Sign up for our letters|«Фото»|写真。"
 )
 CAPTIONS = (
     "A red car on a street|Figure 3: the loss over time|The logo of the company on a wall"
@@ -37,6 +41,11 @@ CAPTIONS = (
     "|Ein Hund im Schnee|一只狗在雪地里"
     "|Photo 51, by Franklin and Gosling, 1952|well-known|Abb. 4 Aufbau der Maschine"
     "|A man searches a menu|Deinotherium giganteum|state-of-the-art|The first page of the file"
+    "|A plate of cookies and a cup|A stop sign up on a hill|A full size bed in a room"
+    "|A bus with an advertisement on its side|A truck waits for loading|JavaScript in an editor"
+    "|Show All, layer enlarged|Click on the start point and drag|They share this table"
+    "|A tap to turn|A larger picture hangs on the wall"
+    "|Старое фото города|將警車的標誌放在轎車上。|古い写真が壁にある|집에서 찍은 사진"
 )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -79,12 +79,14 @@ def write_labels(folder: Path, kind: str, table: pa.Table) -> tuple[Path, str]:
     return path, blake3(path.read_bytes()).hexdigest()
 
 
-def read_labels(path: Path, schema: pa.Schema) -> pa.Table:
+def read_labels(source: Path | BinaryIO, schema: pa.Schema) -> pa.Table:
     """Labels that ``write_labels`` wrote; raises LabelError if it is another table."""
-    table = pq.read_table(path)
+    with pq.ParquetFile(source) as file:
+        table = file.read()
     if not table.schema.equals(schema):
+        where = source if isinstance(source, Path) else "labels"
         raise LabelError(
-            f"{path}: found columns {', '.join(table.schema.names)}, expected labels with"
+            f"{where}: found columns {', '.join(table.schema.names)}, expected labels with"
             f" {', '.join(schema.names)}"
         )
     about_labels(table)

@@ -40,7 +40,8 @@ SPECIALS = (
 """The tokenizer's roles: the room that keeps them is above this one, a test holds the two equal."""
 
 _SPELLED = re.compile(r"<\|(" + "|".join(SPECIALS) + r"|spare_[0-9]+)\|>")
-_IN_CHATS = frozenset(("system", "user", "assistant", "tool", "turn_end"))
+_IN_CHATS = frozenset(("system", "user", "assistant", "tool", "turn_end", "eod"))
+"""``eod`` stands between the halves of a pair (`vl_data.mix.preferences`)."""
 
 
 def special(role: str) -> str:
@@ -80,16 +81,12 @@ def chat_of(turns: Sequence[Turn], images: int) -> Chat:
         ``marks-differ`` where there are more or fewer `TAG` than images; ``empty-answer`` where the
         assistant says nothing, in one turn or at all.
     """
-    tags = sum(turn.text.count(TAG) for turn in turns)
-    if tags != images:
-        raise SampleRefused(
-            "marks-differ", f"found {tags} marks in the text, expected {images}, one an image"
-        )
+    _check_marks(turns, images)
     parts: list[str] = []
     loss: list[tuple[int, int]] = []
     size = 0
     for number, turn in enumerate(turns):
-        said = plain(turn.text.strip(), pictured=images > 0).replace(TAG, MARK)
+        said = _said(turn, images)
         if turn.role == "assistant" and not said:
             raise SampleRefused("empty-answer", f"turn {number}: found no text, expected an answer")
         head, body = special(turn.role), said + special("turn_end")
@@ -101,6 +98,33 @@ def chat_of(turns: Sequence[Turn], images: int) -> Chat:
     if not loss:
         raise SampleRefused("empty-answer", f"found no answer in {len(turns)} turns, expected one")
     return Chat("".join(parts), tuple(loss))
+
+
+def asked_of(turns: Sequence[Turn], images: int) -> str:
+    """The text of a conversation about ``images`` images in which the assistant is to speak next.
+
+    What `chat_of` makes of the same turns and an answer begins with it.
+
+    Raises
+    ------
+    SampleRefused
+        ``marks-differ``, as `chat_of`.
+    """
+    _check_marks(turns, images)
+    said = (f"{special(t.role)}{_said(t, images)}{special('turn_end')}" for t in turns)
+    return "".join(said) + special("assistant")
+
+
+def _check_marks(turns: Sequence[Turn], images: int) -> None:
+    tags = sum(turn.text.count(TAG) for turn in turns)
+    if tags != images:
+        raise SampleRefused(
+            "marks-differ", f"found {tags} marks in the text, expected {images}, one an image"
+        )
+
+
+def _said(turn: Turn, images: int) -> str:
+    return plain(turn.text.strip(), pictured=images > 0).replace(TAG, MARK)
 
 
 def plain(text: str, pictured: bool) -> str:

@@ -27,6 +27,21 @@ class Fitted(NamedTuple):
     tokens: int
 
 
+def running_tokens(
+    turns: Sequence[Turn], count: Callable[[str], int], image_tokens: Sequence[int] = ()
+) -> list[int]:
+    """How many tokens a conversation has up to the end of each turn; as `fit_turns` counts."""
+    totals: list[int] = []
+    tokens = images = 0
+    for turn in turns:
+        pieces = turn.text.strip().split(TAG)
+        tokens += 2 + sum(count(piece) for piece in pieces if piece)
+        tokens += sum(image_tokens[images : images + len(pieces) - 1])
+        images += len(pieces) - 1
+        totals.append(tokens)
+    return totals
+
+
 def fit_turns(
     turns: Sequence[Turn],
     budget: int,
@@ -57,14 +72,11 @@ def fit_turns(
             f"found {tags} marks in the text, expected {len(image_tokens)}, one an image",
         )
     fitted = Fitted((), 0, 0)
-    tokens = images = 0
-    for number, turn in enumerate(turns):
-        pieces = turn.text.strip().split(TAG)
-        tokens += 2 + sum(count(piece) for piece in pieces if piece)
-        tokens += sum(image_tokens[images : images + len(pieces) - 1])
-        images += len(pieces) - 1
+    images = 0
+    for number, tokens in enumerate(running_tokens(turns, count, image_tokens)):
         if tokens > budget:
             break
-        if turn.role == "assistant":
+        images += turns[number].text.count(TAG)
+        if turns[number].role == "assistant":
             fitted = Fitted(tuple(turns[: number + 1]), images, tokens)
     return fitted

@@ -8,6 +8,7 @@ REASONS = MappingProxyType(
     {
         "marks-differ": "the text has places for more or fewer images than there are",
         "empty-answer": "an answer, or the only caption, says nothing",
+        "equal-answers": "a pair whose chosen and rejected answers do not differ",
         "missing-field": "no turns, or a turn without a known role or without text",
     }
 )

@@ -47,6 +47,20 @@ def turns_of(row: Mapping[str, Any]) -> list[Turn]:
     )
 
 
+def turns_in(value: Any, field: str) -> list[Turn]:
+    """The turns of a list of either form; ``field`` is what errors name it by.
+
+    Raises
+    ------
+    SampleRefused
+        As `turns_of`.
+    """
+    first = value[0] if isinstance(value, Sequence) and value else None
+    said = isinstance(first, Mapping) and "content" in first
+    _, role, text = _FORMS[1 if said else 0]
+    return _turns(value, field, role, text)
+
+
 def _turns(value: Any, field: str, role_key: str, text_key: str) -> list[Turn]:
     if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or not value:
         found = "an empty list" if value == [] else type(value).__name__

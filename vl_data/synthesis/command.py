@@ -25,6 +25,10 @@ def add_commands(add: Callable[..., Any]) -> None:
         "--families", nargs="+", metavar="NAME", help="default: all that can be read at the size"
     )
     sub.add_argument("--split", choices=("train", "heldout"), default="train", help="which layouts")
+    sub.add_argument(
+        "--form", default="instructions", metavar="NAME",
+        help="instructions (with descriptions), experience or preferences",
+    )  # fmt: skip
     sub.add_argument("--aspects", choices=("square", "mixed"), default="square")
     sub.add_argument(
         "--text", type=Path, metavar="FILE.jsonl", help="`id` and `text` a line: words to draw"
@@ -54,7 +58,9 @@ def _synthesise(options: argparse.Namespace) -> dict[str, Any]:
     )
     documents = list(read_documents(options.text)) if options.text else []
     started = time.monotonic()
-    card = write_samples(options.out, options.count, settings, documents, options.workers)
+    card = write_samples(
+        options.out, options.count, settings, documents, options.workers, options.form
+    )
     seconds = time.monotonic() - started
     if options.preview:
         texts = TextPool(documents)

@@ -14,7 +14,8 @@ from typing import Any
 import orjson
 
 from vl_data.synthesis.errors import SynthesisError
-from vl_data.synthesis.records import FOLDER, image_path, record_of
+from vl_data.synthesis.forms import form_of
+from vl_data.synthesis.records import FOLDER
 from vl_data.synthesis.sample import Sample
 from vl_data.synthesis.synthesise import Settings, synthesise, versions
 from vl_data.synthesis.texts import TextPool
@@ -33,6 +34,7 @@ def write_samples(
     settings: Settings,
     documents: Iterable[tuple[str, str]] = (),
     workers: int = 1,
+    form: str = "instructions",
 ) -> dict[str, Any]:
     """Make samples ``0 … count - 1`` and write them.
 
@@ -44,6 +46,8 @@ def write_samples(
         Where the words in pictures come from.
     workers : int
         Processes; their number changes no byte.
+    form : str
+        Of the lines: a name of ``FORMS``.
 
     Returns
     -------
@@ -53,8 +57,10 @@ def write_samples(
     Raises
     ------
     SynthesisError
-        If the folder holds samples already: of other settings they would be mixed with these.
+        If the folder holds samples already: of other settings they would be mixed with these. And
+        for a form that is none.
     """
+    line_of = form_of(form)
     if count < 1:
         raise SynthesisError(f"count: found {count}, expected at least 1")
     if workers < 1:
@@ -71,15 +77,17 @@ def write_samples(
     unfinished = folder / f"{SAMPLES_FILE}.part"
     with unfinished.open("wb") as lines:
         for number, sample in enumerate(_made(count, settings, texts, workers)):
-            (folder / image_path(number, sample)).write_bytes(sample.image)
-            record = record_of(number, sample, settings.split)
+            record = line_of(number, sample, settings.split, settings.seed)
+            if "image" in record:
+                (folder / record["image"]).write_bytes(sample.image)
             lines.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE))
             families[sample.family] += 1
-            prompts.update(asked.prompt for asked in sample.asked)
+            prompts.update(asked["prompt"] for asked in record["prompts"])
     card = {
         "format": "leyden.synthesis",
         "version": 1,
         "count": count,
+        "form": form,
         "settings": asdict(settings),
         "documents": len(texts),
         "families": dict(sorted(families.items())),

@@ -1,0 +1,1 @@
+"""What the vision-language stages want of a run, and what it lacks."""

@@ -1,0 +1,1 @@
+"""Built runs, as files: what the commands of this room read of them."""
