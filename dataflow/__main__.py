@@ -91,17 +91,26 @@ def _status(options: argparse.Namespace) -> int:
 
 def _why(options: argparse.Namespace) -> int:
     from dataflow.run import Run
-    from dataflow.why import MAX_STORIES, find_documents, story, tell
+    from dataflow.unread import tell_unread
+    from dataflow.why import MAX_STORIES, NotFound, find_documents, find_unread, story, tell
 
     run = Run.load(Store(options.run))
-    ids = find_documents(run, options.document)
+    try:
+        ids, missing = find_documents(run, options.document), None
+    except NotFound as error:
+        ids, missing = [], error
+    unread = find_unread(run, options.document, ids)
+    if missing is not None and not unread:
+        raise missing
     stories = [story(run, doc_id) for doc_id in ids[:MAX_STORIES]]
     if options.json:
-        _print_json({"found": len(ids), "documents": stories})
+        _print_json({"found": len(ids), "documents": stories, "unreadable": unread})
     else:
-        print("\n\n".join(tell(told) for told in stories))
-        if len(ids) > MAX_STORIES:
-            print(f"\n{len(ids)} documents have this uri; the first {MAX_STORIES} are shown")
+        rows = [tell_unread(row) for row in unread[:MAX_STORIES]]
+        print("\n\n".join([*(tell(told) for told in stories), *rows]))
+        for found, what in ((ids, "documents"), (unread, "unreadable records")):
+            if len(found) > MAX_STORIES:
+                print(f"\n{len(found)} {what} have this uri; the first {MAX_STORIES} are shown")
     return DONE
 
 
@@ -120,7 +129,7 @@ def _verify(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from dataflow.reporting import report_run
 
-    path = report_run(Store(options.run))
+    path = report_run(Store(options.run), options.tags)
     if options.json:
         _print_json({"ok": True, "report": path})
     else:
@@ -195,6 +204,12 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("report", _report, "Write report.html of a run again.")
     sub.add_argument("run", metavar="RUN")
+    sub.add_argument(
+        "--tags",
+        type=Path,
+        metavar="TABLE.parquet",
+        help="capability tags of `python -m vl_data tag`: shows how they are spread",
+    )
 
     sub = command(
         "retokenize", _retokenize, "Write token shards of another tokenizer; text stays as it is."
@@ -223,6 +238,7 @@ def main(arguments: list[str] | None = None) -> int:
     from dataflow.executor import TaskFailed
     from dataflow.locks import BuildError
     from dataflow.recipe import RecipeError
+    from dataflow.report import ReportError
     from dataflow.run import RunError
     from dataflow.sources import PlanError, SourceError
     from dataflow.store import StoreError
@@ -243,7 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
         _complain(error, options.json)
         return WRONG_USAGE
     except (BuildError, TaskFailed, RunError, StoreError, SourceError, PlanError, NotFound,
-            TokenizerError, OSError) as error:  # fmt: skip
+            TokenizerError, ReportError, OSError) as error:  # fmt: skip
         _complain(error, options.json)
         return FAILED
     except KeyboardInterrupt:

@@ -272,6 +272,7 @@ class _Build:
         self.reads[source].append(record)
         if len(self.reads[source]) < len(self.plans[source]):
             return
+        self._check_captions(source)
         seen = sum(r.stats["seen"] for r in self.reads[source])
         bad = sum(r.stats["bad"] for r in self.reads[source])
         limit = next(s.max_bad_fraction for s in self.recipe.sources if s.name == source)
@@ -285,6 +286,19 @@ class _Build:
                 f"source {source}: {bad} of {seen} records are bad ({bad / seen:.2%}), "
                 f"max_bad_fraction is {limit:.2%}; reasons: {listed}; see "
                 f"{self.store.uri}/ledger/unreadable, then mend the source or raise the limit"
+            )
+
+    def _check_captions(self, source: str) -> None:
+        """Stop when a source's table of captions says nothing of any of its documents."""
+        captions = self.recipe.spec(source).captions
+        stats = [record.stats for record in self.reads[source]]
+        if captions is None or not any(s["read"] for s in stats):
+            return
+        if not any(s["refined"] for s in stats):
+            raise BuildError(
+                f"source {source}: found no caption for any of its images in {captions.path}, "
+                "expected the table of these images; `python -m vl_data caption` makes one, of "
+                "the same files and captions"
             )
 
     # After the steps

@@ -27,6 +27,12 @@ MACHINERY = (
 """How tasks run and where their files lie: it shapes no content."""
 
 
+DRAWING = "vl_data.synthesis."
+"""What draws synthesised documents: a part of the fingerprints of the items that are drawn
+(``dataflow.sources.synthesised.settings``), so that a change to it is no reason to read files
+again."""
+
+
 @functools.cache
 def _file(module: str) -> Path | None:
     path = ROOT / Path(*module.split("."))
@@ -60,6 +66,8 @@ def reached(module: str) -> tuple[Path, ...]:
         name = pending.pop()
         file = _file(name)
         if file is None or file in files or name in MACHINERY:
+            continue
+        if name.startswith(DRAWING) and not module.startswith(DRAWING):
             continue
         files.add(file)
         pending += _imports(file)

@@ -28,6 +28,7 @@ from dataflow.recipe import Recipe
 from dataflow.shards.sets import SETS
 from dataflow.sources.spec import Partition
 from dataflow.steps.split import NAMES
+from dataflow.steps.tokenizer import peek_hash
 from dataflow.tasks import Task
 from quality.language import model_digest
 
@@ -87,7 +88,11 @@ def partition_tasks(recipe: Recipe, partitions: Sequence[Partition]) -> list[Par
     Where rules name signals of images, those are measured before it is known whether there are any;
     ``with_images`` adds them for the others.
     """
-    reads = [_read(recipe, partition) for partition in partitions]
+    counter = None
+    if any(source.fit is not None for source in recipe.sources):
+        assert recipe.tokenizer.use is not None, "the recipe's check wants one where there is a fit"
+        counter = peek_hash(recipe.resolve(recipe.tokenizer.use))
+    reads = [_read(recipe, partition, counter) for partition in partitions]
     named = named_producers(recipe)
     images = [
         images_task(read) if named[part.source] & IMAGE_PRODUCERS else None
@@ -104,13 +109,15 @@ def partition_tasks(recipe: Recipe, partitions: Sequence[Partition]) -> list[Par
     ]
 
 
-def _read(recipe: Recipe, partition: Partition) -> Task:
+def _read(recipe: Recipe, partition: Partition, counter: str | None) -> Task:
+    """``counter``: the hash of the tokenizer by which the sources with a ``fit`` count."""
     spec = recipe.spec(partition.source)
     return Task(
         "read",
         partition.name,
         {
             "reading": spec.reading(),
+            **({} if spec.fit is None else {"counter": counter}),
             "fingerprint": partition.fingerprint,
             "packages": package_versions(READ_PACKAGES),
             "python": platform.python_version(),

@@ -7,12 +7,14 @@ both, so that a file of another table or of a newer format is an error and never
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
 from dataflow.lists import empty_lists
+from dataflow.tilings import PLACED_IMAGES, PLACED_IMAGES_2, with_later_counts
 from vl_data.images import IMAGE
 
 ID = pa.binary(16)
@@ -24,17 +26,35 @@ class TableError(Exception):
 
 
 @dataclass(frozen=True)
+class Changed:
+    """A column that had another type before a version.
+
+    Attributes
+    ----------
+    since : the version that has the declared type
+    former : the type before it
+    renewed : a column of the declared type out of one of the former
+    """
+
+    since: int
+    former: pa.DataType
+    renewed: Callable[[Any], pa.Array]
+
+
+@dataclass(frozen=True)
 class Table:
     """A declared table: its name, format version and columns.
 
     ``added`` says which columns an earlier version lacks, and since which version they are there.
-    They are lists: a row of a file without them has empty ones.
+    They are lists: a row of a file without them has empty ones. ``changed`` says which columns
+    an earlier version has in another form.
     """
 
     name: str
     version: int
     schema: pa.Schema
     added: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    changed: Mapping[str, Changed] = dataclasses.field(default_factory=dict)
 
     @property
     def tagged(self) -> pa.Schema:
@@ -45,7 +65,12 @@ class Table:
 
     def columns(self, version: int) -> pa.Schema:
         """The columns that files of a version have."""
-        return pa.schema([f for f in self.schema if self.added.get(f.name, 1) <= version])
+        fields = [field for field in self.schema if self.added.get(field.name, 1) <= version]
+        for place, field in enumerate(fields):
+            change = self.changed.get(field.name)
+            if change is not None and version < change.since:
+                fields[place] = field.with_type(change.former)
+        return pa.schema(fields)
 
 
 def _schema(**columns: pa.DataType | tuple[pa.DataType, bool]) -> pa.Schema:
@@ -146,24 +171,9 @@ UNREADABLE = Table(
 )
 """Records that were seen and could not be read."""
 
-TILINGS = ("released28", "released36", "fixed336", "tiny56")
-"""The tilings of `vl_data.tiling` whose token counts the index keeps."""
-
-PLACED_IMAGE = pa.struct(
-    [
-        pa.field("width", pa.int32(), nullable=False),
-        pa.field("height", pa.int32(), nullable=False),
-        pa.field("bytes", pa.int64(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        *(pa.field(f"tokens_{tiling}", pa.int32(), nullable=False) for tiling in TILINGS),
-    ]
-)
-"""An image in a content shard: its size as shown in pixels, where its original bytes lie (absolute
-in the tar), and how many features it has for a model, by tiling."""
-
 INDEX = Table(
     "index",
-    2,
+    3,
     _schema(
         doc_id=ID,
         content_id=ID,
@@ -180,9 +190,10 @@ INDEX = Table(
         domain=(pa.string(), True),
         split=pa.string(),
         cluster=(ID, True),
-        images=_list(PLACED_IMAGE),
+        images=PLACED_IMAGES,
     ),
     added={"images": 2},
+    changed={"images": Changed(3, PLACED_IMAGES_2, with_later_counts)},
 )
 """One row per kept document, in shard order. Offsets are absolute in the shard's tar files.
 
@@ -240,13 +251,22 @@ def check_table(schema: pa.Schema, expected: Table, where: str) -> None:
         )
 
 
-def upgrade(table: pa.Table, declared: Table) -> pa.Table:
-    """``table``, of any readable version and whole, with the columns of the present one."""
-    for name in declared.added:
-        if name not in table.column_names:
-            field = declared.schema.field(name)
+def upgrade(table: pa.Table, declared: Table, columns: Sequence[str] | None = None) -> pa.Table:
+    """``table``, of any readable version, with columns of the present one.
+
+    ``columns``: those that are wanted, all by default; ``table`` has those of them that its
+    version has.
+    """
+    wanted = declared.schema.names if columns is None else list(columns)
+    for name in wanted:
+        field = declared.schema.field(name)
+        if name not in table.column_names and name in declared.added:
             table = table.append_column(field, empty_lists(table.num_rows, field.type))
-    return table.select(declared.schema.names)
+        change = declared.changed.get(name)
+        if change is not None and table.schema.field(name).type.equals(change.former):
+            place = table.schema.get_field_index(name)
+            table = table.set_column(place, field, change.renewed(table[name]))
+    return table.select(wanted)
 
 
 def conform(table: pa.Table, declared: Table) -> pa.Table:

@@ -12,6 +12,7 @@ from dataflow.ids import uri_key
 from dataflow.run import Run
 from dataflow.sideindex import find_entries
 from dataflow.steps.lookup import ABSENT
+from dataflow.unread import unread_beside, unread_parts, unread_records
 
 SNIPPET_CHARS = 400
 MAX_STORIES = 20
@@ -43,6 +44,19 @@ def find_documents(run: Run, name: str) -> list[bytes]:
     return ids
 
 
+def find_unread(run: Run, name: str, ids: list[bytes]) -> list[dict[str, Any]]:
+    """Rows of records at the uri ``name`` that are no documents, beside those that are (``ids``).
+
+    Where there are documents, only their partitions are searched; where there are none, all are,
+    and parts of records are found too (``URI#image-2``).
+    """
+    if not ids:
+        return unread_records(run, name, parts=True)
+    entries = [find_entries(run, "documents", [key])[0][0] for key in ids[:MAX_STORIES]]
+    names = {run.partitions[int(entry["partition"])].name for entry in entries}
+    return unread_beside(run, names, name)
+
+
 def story(run: Run, doc_id: bytes) -> dict[str, Any]:
     """Everything the run knows of one document, as JSON values."""
     entry = find_entries(run, "documents", [doc_id])[0][0]
@@ -60,6 +74,7 @@ def story(run: Run, doc_id: bytes) -> dict[str, Any]:
         "document": _plain({k: v for k, v in document.items() if k != "text"}),
         "disposition": _plain(disposition),
         "signals": signals,
+        "left_out": unread_parts(run, partition, document["uri"], document["offset"]),
         "spans": [],
         "index": None,
         "snippet": document["text"][:SNIPPET_CHARS],
@@ -134,6 +149,9 @@ def tell(told: dict[str, Any]) -> str:
         lines.append(f"  captured    {document['captured_at']}")
     for number, image in enumerate(document["images"]):
         lines.append(f"  image {number:<6}{_image(image)}")
+    for row in told["left_out"]:
+        part = row["uri"].removeprefix(document["uri"])
+        lines.append(f"  left out    {part}: {row['reason']}: {row['detail']}")
     if document["metadata"]:
         address = orjson.loads(document["metadata"]).get("url")
         if address:

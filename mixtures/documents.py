@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from dataflow.lists import empty_lists, flat_list, list_sums
+from dataflow.lists import flat_list, list_sums
 from dataflow.run import Run
 from dataflow.shards import order_key
-from dataflow.tables import INDEX, check_table
+from dataflow.tables import INDEX, check_table, upgrade
 from mixtures.errors import PlanRefused
 from mixtures.lengths import bounds
 from mixtures.spec import Component
@@ -135,11 +135,7 @@ def walk(run: Run, columns: list[str]) -> Iterator[ShardDocuments]:
             file = pq.ParquetFile(stream)
             check_table(file.schema_arrow, INDEX, path)
             there = [name for name in columns if name in file.schema_arrow.names]
-            table = file.read(there, use_threads=False)
-        for name in columns:
-            if name not in there:  # of an index from before it was declared: lists, all empty
-                field = INDEX.schema.field(name)
-                table = table.append_column(field, empty_lists(table.num_rows, field.type))
+            table = upgrade(file.read(there, use_threads=False), INDEX, columns)
         documents = ShardDocuments(number, first, table)
         yield documents
         first += len(documents)

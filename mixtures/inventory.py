@@ -24,8 +24,8 @@ class Inventory:
 
     ``edges`` are the lengths at which a stretch begins, all those at which a class does for L1 and
     for its halves; so each class of each scale is a whole number of stretches. ``left_out`` and
-    ``left_out_tokens`` are of documents that have images and are longer than a sequence, where a
-    plan packs whole: the others do not count them.
+    ``left_out_tokens`` are of documents that a plan which packs whole does not cut (those with
+    images, or all) and that are longer than a sequence: the others do not count them.
     """
 
     sources: tuple[str, ...]
@@ -78,7 +78,8 @@ def take_inventory(run: Run, l1: int, spec: PlanSpec | None = None) -> Inventory
         longest = max(longest, int(tokens.max(initial=0)))
         out = np.zeros(len(tokens), bool)
         if spec is not None and whole:
-            out = (shard.images[trains] > 0) & (tokens > spec.length)
+            kept_whole = (shard.images[trains] > 0) | (spec.longer == "leave_out")
+            out = kept_whole & (tokens > spec.length)
         stretch = np.searchsorted(edges, tokens, side="right") - 1
         encoded = shard.table["source"].combine_chunks().dictionary_encode()
         code = encoded.indices.to_numpy()[trains]

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from dataflow.external import Records, sorted_records
 from dataflow.run import Run
 from dataflow.shards import order_key
-from dataflow.tables import TILINGS
+from dataflow.tilings import TILINGS
 from mixtures.arrays import ArrayWriter
 from mixtures.documents import NO_COMPONENT, ShardDocuments, walk
 from mixtures.errors import PlanRefused
@@ -161,7 +161,7 @@ def _leave_out(
     lengths: npt.NDArray[np.int64],
     spec: PlanSpec,
 ) -> None:
-    """Take documents out that would have to be cut and have images: an image never is."""
+    """Take documents out that would have to be cut and are not to be: an image never is."""
     pictured = (shard.images > 0) & (component != NO_COMPONENT)
     if spec.tiling is None and pictured.any():
         named = spec.components[int(component[pictured][0])].name
@@ -170,7 +170,8 @@ def _leave_out(
             "the plan has no tiling to count their features by; give one of "
             f"{', '.join(TILINGS)}"
         )
-    component[pictured & (lengths > spec.length)] = NO_COMPONENT
+    kept_whole = pictured | (spec.longer == "leave_out")
+    component[kept_whole & (lengths > spec.length)] = NO_COMPONENT
 
 
 def _of_epoch(

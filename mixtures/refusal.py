@@ -58,6 +58,7 @@ def _table(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> list[s
     # Last, as few corpora have any.
     left_out = [inventory.left_out_of(component, spec.l1)[0] for component in spec.components]
     named = ("left out",) if any(left_out) else ()
+    why = "images, " if spec.longer == "cut" else ""
     rows: list[tuple[str, ...]] = [
         ("component", "class", "documents", "tokens", "asked", "epochs", "at most", "", *named)
     ]
@@ -79,7 +80,7 @@ def _table(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> list[s
                 f"{wanted / tokens:.2f}" if tokens else "-",
                 str(component.epochs),
                 verdict,
-                *((f"{images:,}: images, longer than a sequence" if images else "",) * len(named)),
+                *((f"{images:,}: {why}longer than a sequence" if images else "",) * len(named)),
             )
         )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

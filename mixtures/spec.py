@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from dataflow.tables import TILINGS
+from dataflow.tilings import TILINGS
 from mixtures.lengths import LengthClass
 
 MAX_COMPONENTS = 4096
@@ -96,6 +96,8 @@ class PlanSpec(_Part):
         are cut; the rest of a sequence that no document fits into is left empty.
     tiling : str or None
         Where documents have images: by which tiling their features are counted.
+    longer : how documents longer than L are packed whole
+        ``cut``: into pieces, but for those with images, which are left out. ``leave_out``: not.
     """
 
     length: int = Field(ge=1, le=1 << 31)
@@ -107,6 +109,7 @@ class PlanSpec(_Part):
     late: LateMixture | None = None
     packing: Packing = "stream"
     tiling: str | None = None
+    longer: Literal["cut", "leave_out"] = "cut"
 
     @field_validator("tiling")
     @classmethod
@@ -123,6 +126,8 @@ class PlanSpec(_Part):
             del found["packing"]
         if self.tiling is None:
             del found["tiling"]
+        if self.longer == "cut":
+            del found["longer"]
         return found
 
     @model_validator(mode="after")
@@ -158,6 +163,11 @@ class PlanSpec(_Part):
             raise ValueError(
                 f"found tiling {self.tiling!r} and packing stream, expected packing whole: a "
                 "stream is cut anywhere, and an image never"
+            )
+        if self.packing == "stream" and self.longer == "leave_out":
+            raise ValueError(
+                "found longer leave_out and packing stream, expected packing whole: a stream is "
+                "cut anywhere"
             )
         if self.packing == "whole" and self.sequences > MAX_WHOLE_SEQUENCES:
             raise ValueError(

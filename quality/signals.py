@@ -22,8 +22,9 @@ from typing import Literal
 
 import pyarrow as pa
 
-Producer = Literal["scan", "language", "document", "images", "captions", "repetition"]
-"""The last three measure documents with images: their signals are those of ``vl_data.signals``."""
+Producer = Literal["scan", "language", "document", "images", "captions", "repetition", "preference"]
+"""``images`` and the rest measure documents with images, and pairs of answers: their signals are
+those of ``vl_data.signals``."""
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,10 @@ from dataflow.recipe.source_models import CleanStep, Source
 from dataflow.recipe.yaml_tree import Path, Tree
 from dataflow.signals import SIGNALS
 from dataflow.sources.formats import FORMATS
+from dataflow.sources.synthesised.forms import FORMS
 from quality.language import CODES
 from quality.rules import Condition, Rule, RuleError
+from vl_data.tiling import TILINGS
 
 COLUMNS: dict[str, pa.DataType] = {
     **{name: signal.type for name, signal in SIGNALS.items()},
@@ -27,7 +29,13 @@ COLUMNS: dict[str, pa.DataType] = {
 _LANGUAGES = ("lang.label", "caption.lang")
 
 _STORAGE = ("endpoint_url", "region", "anonymous")
-_NEEDS = {"files": "paths", "distributions": "distributions"}
+_NEEDS = {"files": "paths", "distributions": "distributions", "synthesised": "synthesis"}
+_OF_SYNTHESISED = frozenset(
+    ("name", "kind", "synthesis", "license", "seed", "priority", "max_bad_fraction", "rules",
+     "clean", "paths", "distributions", "optional")
+)  # fmt: skip
+"""What a synthesised source may say, or is told by its kind that it may not. All else says how
+files are read, of which it has none."""
 
 
 def check_sources(tree: Tree, sources: dict[int, Source], groups: dict[str, Any]) -> None:
@@ -45,6 +53,13 @@ def check_sources(tree: Tree, sources: dict[int, Source], groups: dict[str, Any]
                 tree.problem(
                     (*path, key), key, f"none: kind {source.kind} has no {key}", of_key=True
                 )
+        if source.kind == "synthesised":
+            _check_synthesised(tree, path, source)
+        if source.captions is not None and source.format != "image-text":
+            found = f"format {source.format}"
+            tree.problem((*path, "captions"), found, "it for format image-text only", of_key=True)
+        if source.fit is not None:
+            _check_fit(tree, (*path, "fit"), source, source.fit.tiling)
         if source.optional and source.kind != "files":
             tree.problem((*path, "optional"), f"kind {source.kind}", "it for kind files only")
         formats = ("auto", *FORMATS)
@@ -72,6 +87,31 @@ def check_sources(tree: Tree, sources: dict[int, Source], groups: dict[str, Any]
             tree.problem(
                 ("rules", name), "a group that no source uses", "a source with it", of_key=True
             )
+
+
+def _check_synthesised(tree: Tree, path: Path, source: Source) -> None:
+    """The form exists, and nothing says how to read files; a lock file spells the defaults."""
+    for key in sorted(Source.model_fields.keys() - _OF_SYNTHESISED):
+        if getattr(source, key) != Source.model_fields[key].default:
+            tree.problem((*path, key), key, "none: kind synthesised reads no files", of_key=True)
+    if source.synthesis is not None and source.synthesis.form not in FORMS:
+        form = source.synthesis.form
+        at = (*path, "synthesis", "form")
+        tree.problem(at, f"unknown form {form!r}", one_of(list(FORMS)), nearest(form, FORMS))
+
+
+def _check_fit(tree: Tree, path: Path, source: Source, tiling: str) -> None:
+    """There are conversations to fit, and a tokenizer that counts them while they are read."""
+    form = source.synthesis.form if source.synthesis is not None else source.format
+    if form not in ("llava", "instructions"):
+        tree.problem(path, f"{form!r}", "it for conversations only (format llava)", of_key=True)
+    if tiling not in TILINGS:
+        found = f"unknown tiling {tiling!r}"
+        tree.problem((*path, "tiling"), found, one_of(list(TILINGS)), nearest(tiling, TILINGS))
+    tokenizer = tree.data.get("tokenizer")
+    if isinstance(tokenizer, dict) and tokenizer.get("train") is not None:
+        expected = "tokenizer.use: while reading, one that is trained later cannot count"
+        tree.problem(path, "tokenizer.train", expected, of_key=True)
 
 
 def _check_unique(tree: Tree) -> None:

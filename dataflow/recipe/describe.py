@@ -14,8 +14,17 @@ from dataflow.recipe.sizes import format_size
 from dataflow.sources import Item, Partition
 from dataflow.sources.spec import item_bytes
 
-TEXT_PER_BYTE = {"html": 0.27, "warc": 0.1, "pdf": 0.05, "jsonl": 0.9, "parquet": 2.0, "man": 0.75}
-"""Text bytes per byte of a format (decompressed), roughly; 1 for formats that are text."""
+TEXT_PER_BYTE = {
+    "html": 0.27,
+    "jsonl": 0.9,
+    "man": 0.75,
+    "parquet": 2.0,
+    "pdf": 0.05,
+    "synthesised": 0.004,
+    "warc": 0.1,
+}
+"""Text bytes per byte of a format (decompressed), roughly; 1 for formats that are text. A
+synthesised picture counts as its pixels."""
 
 EXPANSION = {".gz": 3.2, ".xz": 4.5, ".zst": 3.5, ".bz2": 4.5}
 """Decompressed bytes per stored byte, roughly."""
@@ -28,6 +37,9 @@ TEXT_BYTES_PER_SECOND = 2.5e6
 
 MARKUP_BYTES_PER_SECOND = 7e6
 """Of one core through HTML extraction."""
+
+DRAWN_BYTES_PER_SECOND = 7e6
+"""Pixels' bytes of one core, from drawing to shards."""
 
 
 def describe_plan(
@@ -51,7 +63,9 @@ def describe_plan(
         items = [item for partition in plans[source.name] for item in partition.items]
         text = sum(_text_bytes(item) for item in items)
         markup = sum(_decoded_bytes(item) for item in items if item.format in ("html", "warc"))
+        drawn = sum(item_bytes(item) for item in items if item.format == "synthesised")
         seconds = text / TEXT_BYTES_PER_SECOND + markup / MARKUP_BYTES_PER_SECOND
+        seconds += drawn / DRAWN_BYTES_PER_SECOND
         sources.append(
             {
                 "name": source.name,

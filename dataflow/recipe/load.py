@@ -18,6 +18,7 @@ from dataflow.recipe.yaml_tree import Path as KeyPath
 from dataflow.recipe.yaml_tree import Tree, parse
 from dataflow.sources import Partition, PlanError, SourceSpec, plan
 from dataflow.sources.filesystems import is_remote, list_local, local_path
+from dataflow.sources.labels import problem as captions_problem
 from dataflow.sources.patterns import selector, split_pattern
 
 _M = TypeVar("_M", bound=BaseModel)
@@ -80,11 +81,19 @@ def plan_recipe(
             if not spec.paths:
                 plans[source.name] = []
                 continue
+        wrong = None if spec.captions is None else captions_problem(spec.captions)
+        if wrong is not None:
+            tree.problem(("sources", i, "captions", "refined"), *wrong)
+            continue
         try:
             plans[source.name] = planner(spec, size)
         except PlanError as error:
             message = str(error).removeprefix(f"source {source.name!r}: ")
-            tree.problem(_guilty(tree, i, source, message), message, "something to read")
+            at = _guilty(tree, i, source, message)
+            if source.kind == "synthesised":
+                tree.problem(at, *_found_expected(message))
+            else:
+                tree.problem(at, message, "something to read")
     if recipe is None or tree.problems:
         raise RecipeError(tree.problems)
     return recipe, plans
@@ -100,11 +109,20 @@ def locked_packages(path: str | Path) -> dict[str, str]:
 
 def _guilty(tree: Tree, i: int, source: Source, message: str) -> KeyPath:
     """The key that a planner's message is about: the very path or distribution, if it names one."""
+    if source.kind == "synthesised":
+        field = ("sources", i, "synthesis", message.partition(":")[0])
+        return field if field in tree.values else ("sources", i, "synthesis")
     key = {"files": "paths", "distributions": "distributions"}.get(source.kind, "kind")
     for j, name in enumerate(getattr(source, key) if key != "kind" else ()):
         if repr(name) in message and ("sources", i, key, j) in tree.values:
             return ("sources", i, key, j)
     return ("sources", i, key)
+
+
+def _found_expected(message: str) -> tuple[str, str]:
+    """X and Y of ``FIELD: found X, expected Y``."""
+    found, _, expected = message.partition(", expected ")
+    return found.partition("found ")[2], expected
 
 
 def _present(spec: SourceSpec, path: str) -> bool:

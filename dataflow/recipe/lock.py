@@ -21,6 +21,7 @@ PACKAGES = (
     "fasttext",
     "fasttext-predict",
     "lxml",
+    "matplotlib",
     "numba",
     "numpy",
     "pillow",

@@ -6,6 +6,7 @@ field's value (rule groups, presets, columns, paths) are in ``checks`` and ``loa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -25,7 +26,7 @@ from dataflow.recipe.source_models import (
     Text,
     Texts,
 )
-from dataflow.sources import SourceSpec
+from dataflow.sources import Fit, SourceSpec
 from quality.rules import Rule
 
 
@@ -216,7 +217,13 @@ class Recipe(Model):
 
     def spec(self, source: str) -> SourceSpec:
         """The spec of the source of that name."""
-        return self._source(source).spec(self._folder)
+        found = self._source(source)
+        spec = found.spec(self._folder)
+        if found.fit is None:
+            return spec
+        assert self.tokenizer.use is not None, "the recipe's check wants one where there is a fit"
+        counter = self.resolve(self.tokenizer.use)
+        return replace(spec, fit=Fit(found.fit.tokens, found.fit.tiling, counter))
 
     def rules_of(self, source: str) -> tuple[Rule, ...]:
         """The rules that the source's documents go through, in order."""

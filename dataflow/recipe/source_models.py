@@ -13,8 +13,11 @@ from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
 from dataflow.recipe.sizes import Size
-from dataflow.sources import Fields, Limits, Sample, SourceSpec
+from dataflow.sources import Captions, Fields, Limits, Sample, SourceSpec, Synthesis
+from dataflow.sources.labels import digest_of
+from dataflow.sources.synthesised.forms import FORMS
 from vl_data.limits import Limits as ImageLimits
+from vl_data.tiling import TILINGS
 
 
 class Model(BaseModel):
@@ -83,6 +86,37 @@ class SampleModel(Model):
     )
 
 
+class SynthesisModel(Model):
+    """Pictures with questions whose answers are exactly known (`python -m vl_data synthesise`)."""
+
+    form: Text = Field(
+        description="What a document is: "
+        + ", ".join(f"`{name}`" for name in FORMS)
+        + " (as `image-text`, `llava` and so on read them)."
+    )
+    count: Annotated[int, Field(gt=0, lt=1 << 31)] = Field(description="How many documents.")
+    size: Annotated[int, Field(gt=0)] = Field(
+        default=336, description="Pixels of a picture's longer side, 56 to 1344."
+    )
+    families: Texts = Field(
+        default=[],
+        description="What they show, in turn (`python -m vl_data synthesise --help`). Default: all "
+        "that can be read at the size.",
+    )
+    aspects: Literal["square", "mixed"] = Field(
+        default="square", description="Of the pictures; `mixed`: seven from 1:2 to 2:1."
+    )
+    split: Literal["train", "heldout"] = Field(
+        default="train",
+        description="Which layouts: the two have none in common. It is not the corpus' split.",
+    )
+    text: str = Field(
+        default="",
+        description="A file of JSON lines with `id` and `text`, whose words pictures of text show. "
+        "Default: common nouns.",
+    )
+
+
 class LimitsModel(Model):
     """Work budgets of one record, counted and not timed. What is over one is unreadable."""
 
@@ -138,6 +172,43 @@ class ImagesModel(Model):
     )
 
 
+class CaptionsModel(Model):
+    """What a model said of the source's images, with the source's captions before it."""
+
+    refined: Text = Field(
+        description="The table that `python -m vl_data caption` wrote, relative to the recipe's "
+        "folder. Rows are found by the bytes of an image and its caption. With another table the "
+        "source is read again."
+    )
+    probability: Fraction = Field(
+        default=0.5,
+        description="Of the table's words where a pair has a caption of its own too; a hash of the "
+        "image and `seed` decides.",
+    )
+    use: Literal["caption", "description"] = Field(
+        default="caption", description="Which of the table's words."
+    )
+
+    def taken(self, folder: Path) -> Captions:
+        """As ``dataflow.sources`` takes it."""
+        path = str(folder / self.refined)
+        return Captions(path, digest_of(path), self.probability, self.use)
+
+
+class FitModel(Model):
+    """Conversations of more tokens end with the last answer that fits; a row of the ledger says
+    so. Where not even the first one fits, all of it is unreadable (`over-length`)."""
+
+    tokens: Annotated[int, Field(gt=0, lt=1 << 31)] = Field(
+        description="Ids, with features in the place of images, and the end of the document: as "
+        "many as a sequence of the stage that is to read them. Counted by `tokenizer.use`."
+    )
+    tiling: Text = Field(
+        default="released28",
+        description="How many features an image has: " + ", ".join(f"`{name}`" for name in TILINGS),
+    )
+
+
 class Extract(Model):
     """How text is taken out of formats that are more than text."""
 
@@ -178,10 +249,11 @@ class Source(Model):
     """One place documents come from."""
 
     name: Name = Field(description="Its name, unique in the recipe; part of every document's id.")
-    kind: Literal["files", "distributions", "stdlib"] = Field(
+    kind: Literal["files", "distributions", "stdlib", "synthesised"] = Field(
         default="files",
         description="`files`: `paths`. `distributions`: installed Python packages, read by "
-        "their RECORD files. `stdlib`: the library of the Python that runs the build.",
+        "their RECORD files. `stdlib`: the library of the Python that runs the build. "
+        "`synthesised`: pictures with questions, made by the build.",
     )
     paths: Texts = Field(
         default=[],
@@ -189,14 +261,17 @@ class Source(Model):
         "Relative ones start at the recipe's folder.",
     )
     distributions: Texts = Field(default=[], description="Names of installed distributions.")
+    synthesis: SynthesisModel | None = Field(
+        default=None, description="What kind `synthesised` makes."
+    )
     optional: bool = Field(
         default=False,
         description="Local `paths` that match nothing are left out, which is else an error.",
     )
     format: Text = Field(
         default="auto",
-        description="How to read the files; `auto`: by suffix, then content. `image-text`, `llava` "
-        "and `pdf-pages` are never chosen by themselves.",
+        description="How to read the files; `auto`: by suffix, then content. `image-text`, "
+        "`llava`, `pdf-pages` and `preferences` are never chosen by themselves.",
     )
     include: Texts = Field(
         default=[], description="Globs over uris; only these are read. `**` crosses folders."
@@ -214,9 +289,16 @@ class Source(Model):
     images: ImagesModel = Field(
         default=ImagesModel(), description="What an image of a record may be."
     )
+    captions: CaptionsModel | None = Field(
+        default=None, description="`image-text`: captions of a model beside the source's own."
+    )
+    fit: FitModel | None = Field(
+        default=None, description="`llava`: how long a conversation may be. Default: any length."
+    )
     seed: Seed = Field(
         default=0,
-        description="Of the choice between raw and refined captions. Default: the recipe's seed.",
+        description="Of the choice between raw and refined captions, and of what is synthesised: "
+        "two sources of one seed show the same pictures. Default: the recipe's seed.",
     )
     storage: dict[str, str | bool] = Field(
         default={},
@@ -240,7 +322,10 @@ class Source(Model):
     )
 
     def spec(self, folder: Path) -> SourceSpec:
-        """The source as ``dataflow.sources`` takes it; relative paths start at ``folder``."""
+        """The source as ``dataflow.sources`` takes it; relative paths start at ``folder``.
+
+        Without ``fit``, which takes the recipe's tokenizer (``Recipe.spec``).
+        """
         return SourceSpec(
             name=self.name,
             kind=self.kind,
@@ -258,7 +343,13 @@ class Source(Model):
             limits=Limits(**self.limits.model_dump()),
             images=ImageLimits(**self.images.model_dump()),
             pdf_dpi=self.extract.pdf_dpi,
+            captions=None if self.captions is None else self.captions.taken(folder),
             seed=self.seed,
+            synthesis=None if self.synthesis is None else _synthesis(self.synthesis),
             storage=dict(self.storage),
             base=str(folder),
         )
+
+
+def _synthesis(asked: SynthesisModel) -> Synthesis:
+    return Synthesis(**{**asked.model_dump(), "families": tuple(asked.families)})

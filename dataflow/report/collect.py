@@ -11,12 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dataflow.preferences import gaps
 from dataflow.report.clusters import ClusterSizes
 from dataflow.report.images import ImageTotals, walk_images
 from dataflow.report.inputs import Partition, ReportInputs, aligned, batches, id_halves
 from dataflow.report.pools import Pool, Rows
 from dataflow.report.rules import RuleBook
 from dataflow.report.scales import FineHistogram
+from dataflow.report.tags import TagTotals, count_tags
 from dataflow.signals import SIGNALS
 
 MAX_KEYS = 20_000
@@ -95,6 +97,7 @@ class Tally:
     splits: dict[str, Flow] = field(default_factory=dict)
     licenses: dict[str, Flow] = field(default_factory=dict)
     images: ImageTotals = field(default_factory=ImageTotals)
+    tags: TagTotals | None = None
 
     def source(self, name: str) -> SourceTotals:
         return self.sources.setdefault(name, SourceTotals())
@@ -111,13 +114,14 @@ def collect(inputs: ReportInputs) -> Tally:
         walk_images(inputs, tally.images, partition)
     for path in inputs.index:
         _walk_index(inputs, tally, path)
+    tally.tags = count_tags(inputs)
     return tally
 
 
 def _needed_columns(inputs: ReportInputs) -> dict[str, list[str]]:
     """Signals and document columns that some rule reads, by producer."""
     needed: dict[str, list[str]] = {
-        name: [] for name in ("scan", "language", "document", "images", "repetition")
+        name: [] for name in ("scan", "language", "document", "images", "repetition", "preference")
     }
     for rules in inputs.rules.values():
         for rule in rules:
@@ -134,6 +138,8 @@ def _walk_documents(inputs: ReportInputs, tally: Tally, number: int, partition: 
     needed = _needed_columns(inputs)
     # The ledger's source and the documents' are one: it is read once.
     document = ["content_id", *(name for name in needed["document"] if name != "source")]
+    if needed["preference"]:
+        document.append("metadata")
     language = list(dict.fromkeys(["lang.label", *needed["language"]]))
     dispositions = ["doc_id", "source", "kept", "step", "rule", "value", "cluster", "survivor"]
     dispositions += ["text_bytes", "kept_bytes", "removed_bytes", "inserted_bytes"]
@@ -155,6 +161,8 @@ def _walk_documents(inputs: ReportInputs, tally: Tally, number: int, partition: 
     for table in aligned(inputs, files):
         for name in absent:
             table = table.append_column(name, pa.nulls(table.num_rows, SIGNALS[name].type))
+        for name in needed["preference"]:
+            table = table.append_column(name, gaps(table.column("metadata")))
         rows = Rows(
             number,
             first,

@@ -56,7 +56,9 @@ class ReportInputs:
         ``wall_seconds``, ``bytes_in``, ``bytes_out``, ``documents``, ``peak_rss`` (bytes).
         What is missing is shown as unknown.
     rules : for each source, the rules in the order in which they decide.
-    open : opens a path for random reads. Text is read for sampled documents only.
+    open : opens a path for random reads. Text is read for sampled documents only, and for
+        conversations where there are tags.
+    tags : a table of capability tags, where one is given.
     """
 
     partitions: tuple[Partition, ...]
@@ -65,6 +67,7 @@ class ReportInputs:
     summary: Mapping[str, Any]
     rules: Mapping[str, tuple[Rule, ...]]
     open: Callable[[str], Any] = field(repr=False)
+    tags: Path | None = None
 
 
 _ROLES = {
@@ -132,10 +135,10 @@ def _without_nulls(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_inputs(open_file: Callable[[str], Any]) -> ReportInputs:
+def load_inputs(open_file: Callable[[str], Any], tags: Path | None = None) -> ReportInputs:
     """Find everything through ``manifest.parquet``, so that nothing has to be listed.
 
-    ``open_file`` opens a path relative to the run folder.
+    ``open_file`` opens a path relative to the run folder. ``tags`` lie anywhere.
     """
     with open_file("manifest.parquet") as stream:
         paths = pq.read_table(stream, columns=["path"])["path"].to_pylist()
@@ -144,7 +147,7 @@ def load_inputs(open_file: Callable[[str], Any]) -> ReportInputs:
     with open_file("journal/summary.json") as stream:
         summary = json.loads(bytes(stream.read()))
     partitions, index = group_paths(paths)
-    return ReportInputs(partitions, index, lock, summary, lock_rules(lock), open_file)
+    return ReportInputs(partitions, index, lock, summary, lock_rules(lock), open_file, tags)
 
 
 def local_opener(run: Path) -> Callable[[str], Any]:

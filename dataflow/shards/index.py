@@ -38,7 +38,7 @@ def index_table(
         The name that both tars share, such as ``train-000000``.
     split : str
         ``train`` or ``heldout``.
-    images : pa.ListArray of ``PLACED_IMAGE``, optional
+    images : pa.ListArray of type ``PLACED_IMAGES``, optional
         Of each document; none by default.
 
     Returns

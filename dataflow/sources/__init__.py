@@ -8,7 +8,9 @@ from dataflow.sources.plan import plan
 from dataflow.sources.read import read
 from dataflow.sources.spec import (
     OUT_OF_SCOPE,
+    Captions,
     Fields,
+    Fit,
     Item,
     Limits,
     Partition,
@@ -17,12 +19,15 @@ from dataflow.sources.spec import (
     Sample,
     SourceError,
     SourceSpec,
+    Synthesis,
     Unreadable,
 )
 
 __all__ = [
     "OUT_OF_SCOPE",
+    "Captions",
     "Fields",
+    "Fit",
     "Item",
     "Limits",
     "Partition",
@@ -31,6 +36,7 @@ __all__ = [
     "Sample",
     "SourceError",
     "SourceSpec",
+    "Synthesis",
     "Unreadable",
     "plan",
     "read",

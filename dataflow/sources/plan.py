@@ -17,12 +17,14 @@ from dataflow.sources.patterns import selector
 from dataflow.sources.refusal import Refusal
 from dataflow.sources.spec import (
     HTML_EXTRACTORS,
+    KINDS,
     Item,
     Partition,
     PlanError,
     SourceSpec,
     item_bytes,
 )
+from dataflow.sources.synthesised.listing import list_items as list_synthesised
 
 MAX_ITEMS = 20_000
 """Files a partition holds at most, however small they are."""
@@ -45,6 +47,8 @@ def plan(spec: SourceSpec, partition_bytes: int) -> list[Partition]:
     check(spec)
     if partition_bytes < 1:
         raise PlanError(f"partition_bytes is {partition_bytes}, expected at least 1")
+    if spec.kind == "synthesised":
+        return _partitions(spec, list_synthesised(spec, partition_bytes), partition_bytes)
     files = _select(spec, _distinct(spec, LOCATIONS[spec.kind](spec)))
     if spec.sample is not None:
         files = sample_files(files, spec.sample)
@@ -56,6 +60,10 @@ def plan(spec: SourceSpec, partition_bytes: int) -> list[Partition]:
     items = with_images_beside(
         spec, _cut(spec, sorted(files, key=lambda f: f.uri), partition_bytes)
     )
+    return _partitions(spec, items, partition_bytes)
+
+
+def _partitions(spec: SourceSpec, items: Iterable[Item], partition_bytes: int) -> list[Partition]:
     return [
         Partition(spec.name, index, tuple(group))
         for index, group in enumerate(_group(items, partition_bytes))
@@ -65,7 +73,7 @@ def plan(spec: SourceSpec, partition_bytes: int) -> list[Partition]:
 def check(spec: SourceSpec) -> None:
     """Raise ``PlanError`` for a name that does not exist, naming the nearest one that does."""
     for key, value, known in (
-        ("kind", spec.kind, LOCATIONS),
+        ("kind", spec.kind, KINDS),
         ("format", spec.format, ("auto", *FORMATS)),
         ("html", spec.html, HTML_EXTRACTORS),
     ):

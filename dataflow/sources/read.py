@@ -9,6 +9,8 @@ from dataflow.sources.formats.detect import HEAD_BYTES, by_content
 from dataflow.sources.opened import Opened
 from dataflow.sources.refusal import Refusal
 from dataflow.sources.spec import Item, Outcomes, Partition, Record, SourceSpec, Unreadable
+from dataflow.sources.synthesised.listing import FORMAT as SYNTHESISED
+from dataflow.sources.synthesised.read import read as read_synthesised
 
 _NATIVE_PANIC = "PanicException"
 """What a failed assertion in a Rust library raises; it is no ``Exception``."""
@@ -32,6 +34,9 @@ def read(spec: SourceSpec, partition: Partition) -> Iterator[Record | Unreadable
 def _read_item(spec: SourceSpec, item: Item) -> Outcomes:
     if item.reason:
         yield Unreadable(item.uri, item.start, item.reason, item.detail)
+        return
+    if item.format == SYNTHESISED:
+        yield from read_synthesised(spec, item)
         return
     last = item.start - 1
     try:

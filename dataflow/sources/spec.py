@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import orjson
 import xxhash
@@ -16,8 +16,9 @@ import xxhash
 from vl_data.images import Facts
 from vl_data.limits import Limits as ImageLimits
 
-KINDS = ("files", "distributions", "stdlib")
-"""Where a source's bytes may lie: each has a module in ``dataflow.sources.locations``."""
+KINDS = ("files", "distributions", "stdlib", "synthesised")
+"""Where documents come from. Where files lie has a module in ``dataflow.sources.locations``;
+``synthesised`` has none: ``dataflow.sources.synthesised`` makes its documents."""
 
 HTML_EXTRACTORS = ("resiliparse", "trafilatura", "interleaved")
 
@@ -30,6 +31,7 @@ OUT_OF_SCOPE = frozenset(
         "image-too-small",
         "media-type",
         "no-text",
+        "over-length",
         "revisit",
     }
 )
@@ -96,6 +98,63 @@ class Limits:
     max_pdf_pages: int = 20_000
 
 
+@dataclass(frozen=True)
+class Synthesis:
+    """What a source of kind ``synthesised`` makes, by numbers from 0 on.
+
+    Attributes
+    ----------
+    form: a name of ``dataflow.sources.synthesised.forms.FORMS``.
+    count: how many documents.
+    size, families, aspects, split: as ``vl_data.synthesis.synthesise.Settings`` has them; no
+        families: all that can be read at the size. The seed is the source's.
+    text: a local file of JSON lines with ``id`` and ``text``, whose words pictures of text show;
+        empty: a list of common nouns. Relative ones start at the spec's ``base``.
+    """
+
+    form: str
+    count: int
+    size: int = 336
+    families: tuple[str, ...] = ()
+    aspects: Literal["square", "mixed"] = "square"
+    split: Literal["train", "heldout"] = "train"
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How long a conversation may be; one that is longer ends with the last answer that fits.
+
+    Attributes
+    ----------
+    tokens: ids of the text, with features in the place of images, and the end of the document.
+    tiling: a name of ``vl_data.tiling.TILINGS``: what an image's features are counted by.
+    tokenizer: the local folder or file of the tokenizer that counts.
+    """
+
+    tokens: int
+    tiling: str
+    tokenizer: str
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Captions that a model wrote for the images of a source's pairs.
+
+    Attributes
+    ----------
+    path: local, of a table of ``vl_data.labels.tables.CAPTIONS``.
+    digest: BLAKE3 of that file, in hex.
+    probability: of the table's words, where a pair has its own too.
+    use: which of the table's words.
+    """
+
+    path: str
+    digest: str
+    probability: float = 0.5
+    use: Literal["caption", "description"] = "caption"
+
+
 _READING = ("name", "format", "fields", "license", "html", "limits", "images", "pdf_dpi")
 """What of a source shapes its records."""
 
@@ -110,12 +169,15 @@ class SourceSpec:
     kind: one of ``KINDS``.
     paths: globs, files, folders or URIs (``files`` only). Relative ones start at ``base``.
     distributions: names of installed distributions (``distributions`` only).
+    synthesis: what is made (``synthesised`` only).
     format: a name of ``dataflow.sources.formats.FORMATS``, or ``auto`` (by suffix, then content).
     include, exclude: globs over the source-relative uri; ``**`` crosses folders.
     license: SPDX id for records that do not carry one of their own.
     images: what an image of its records may be.
     pdf_dpi: dots an inch at which ``pdf-pages`` draws a page.
-    seed: of the choices between a record's captions.
+    captions: a model's captions for its images (``image-text`` only).
+    fit: how long its conversations may be (``llava``, and those that are made).
+    seed: of the choices between a record's captions, and of all that is made.
     storage: options of remote storage: ``endpoint_url``, ``region``, ``anonymous``. Credentials
         come from the environment, never from a recipe.
     """
@@ -134,7 +196,10 @@ class SourceSpec:
     limits: Limits = field(default_factory=Limits)
     images: ImageLimits = field(default_factory=ImageLimits)
     pdf_dpi: int = 144
+    captions: Captions | None = None
+    fit: Fit | None = None
     seed: int = 0
+    synthesis: Synthesis | None = None
     storage: Mapping[str, str | bool] = field(default_factory=dict)
     base: str = "."
 
@@ -147,6 +212,9 @@ class SourceSpec:
     def from_json(cls, plain: Mapping[str, Any]) -> Self:
         """The inverse of ``to_json``."""
         values = dict(plain)
+        made = values.get("synthesis")
+        if made is not None:
+            values["synthesis"] = Synthesis(**{**made, "families": tuple(made["families"])})
         for name in ("paths", "distributions", "include", "exclude"):
             values[name] = tuple(values.get(name, ()))
         mapped = dict(values.get("fields") or {})
@@ -156,6 +224,10 @@ class SourceSpec:
         values["images"] = ImageLimits(**(values.get("images") or {}))
         sample = values.get("sample")
         values["sample"] = Sample(**sample) if sample is not None else None
+        captions = values.get("captions")
+        values["captions"] = Captions(**captions) if captions is not None else None
+        fit = values.get("fit")
+        values["fit"] = Fit(**fit) if fit is not None else None
         return cls(**values)
 
     def reading(self) -> dict[str, Any]:
@@ -166,7 +238,12 @@ class SourceSpec:
         plain = self.to_json()
         # Only pairs choose between captions: another seed is no reason to read all else again.
         names = (*_READING, "seed") if self.format == "image-text" else _READING
-        return {name: plain[name] for name in names}
+        found = {name: plain[name] for name in names}
+        if self.captions is not None:
+            found["captions"] = {k: v for k, v in plain["captions"].items() if k != "path"}
+        if self.fit is not None:  # of the tokenizer counts what it does, not where it lies
+            found["fit"] = {"tokens": self.fit.tokens, "tiling": self.fit.tiling}
+        return found
 
 
 @dataclass(frozen=True)
@@ -277,6 +354,15 @@ class RefusedPicture:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """The end of a record that is not in its document, such as the ``part`` ``turn-4`` and on."""
+
+    part: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One document as read.
 
@@ -296,6 +382,7 @@ class Record:
     loss: (start, end) in bytes of the text's UTF-8, ascending: what a model is to learn to say.
         Empty: all of it.
     refused: images that were left out.
+    cut: the end of the record that was left out: its ``part`` follows ``#`` in the ledger.
     """
 
     uri: str
@@ -312,6 +399,7 @@ class Record:
     images: tuple[Picture, ...] = ()
     loss: tuple[tuple[int, int], ...] = ()
     refused: tuple[RefusedPicture, ...] = ()
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True, slots=True)

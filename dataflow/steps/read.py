@@ -15,6 +15,7 @@ from dataflow.roots import add_roots, hex_root, rows_root
 from dataflow.sources.spec import Partition, Record, SourceError, SourceSpec, Unreadable
 from dataflow.tables import DOCUMENTS, UNREADABLE
 from dataflow.tasks import Step, StepContext, TableSink
+from vl_data.mix.preferences import is_pair
 
 GROUP_BYTES = 8 << 20
 """Text of one row group: what every later pass holds in memory at a time."""
@@ -129,7 +130,7 @@ def run(context: StepContext) -> dict[str, Any]:
     settled = {(item.uri, item.reason) for item in partition.items if item.reason}
     # RECORD names one content for good: a file that differs will differ again.
     settled |= {(i.uri, "changed") for i in partition.items if i.fingerprint.startswith("sha256:")}
-    unsettled = bad = 0
+    unsettled = bad = refined = pairs = 0
     with (
         context.create_table("documents", "documents", DOCUMENTS, kind="documents") as sink,
         context.create_table(
@@ -146,12 +147,18 @@ def run(context: StepContext) -> dict[str, Any]:
                     unsettled += outcome.reason in UNSETTLED
             else:
                 buffer.add(outcome)
+                refined += "refined" in (outcome.metadata or {})
+                pairs += is_pair(outcome.text, outcome.loss)
                 # The record is read: that an image of it is left out is no fault of the record.
                 for number, refused in enumerate(outcome.refused):
                     which = refused.number if refused.number >= 0 else number
                     uri = f"{outcome.uri}#image-{which}"
                     detail = f"{refused.ref}: {refused.detail}" if refused.detail else refused.ref
                     unreadable.add(Unreadable(uri, outcome.offset, refused.reason, detail))
+                if outcome.cut is not None:
+                    uri = f"{outcome.uri}#{outcome.cut.part}"
+                    reason, detail = outcome.cut.reason, outcome.cut.detail
+                    unreadable.add(Unreadable(uri, outcome.offset, reason, detail))
         buffer.flush()
         rows = unreadable.table()
         unreadable_sink.write(rows)
@@ -166,6 +173,8 @@ def run(context: StepContext) -> dict[str, Any]:
         "images": pictures.count,
         "image_bytes": pictures.bytes,
         "spanned": buffer.spanned,
+        **({} if spec.captions is None else {"refined": refined}),
+        **({"pairs": pairs} if pairs else {}),
         "unsettled": unsettled,
         "reasons": dict(sorted(unreadable.reasons.items())),
         "documents_root": hex_root(buffer.root),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from dataflow.preferences import gaps
 from dataflow.signals import SIGNALS
 from dataflow.tasks import StepContext
 
@@ -38,6 +39,9 @@ def join_signals(context: StepContext, columns: Sequence[str], position: int = 0
         producer = SIGNALS[name].producer
         if producer == "repetition":
             found[name] = _repetition(context, name, position)
+        elif producer == "preference":
+            documents = context.inputs("documents")[position]
+            found[name] = gaps(context.read_table(documents, "documents", ["metadata"])["metadata"])
         else:
             by_place.setdefault(_PLACES[producer], []).append(name)
     for (role, output), wanted in by_place.items():

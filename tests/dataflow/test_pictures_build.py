@@ -22,7 +22,7 @@ from dataflow.run import Run
 from dataflow.shards import read_content_shard, read_token_shard
 from dataflow.steps import order, read
 from dataflow.store import Store
-from dataflow.tables import TILINGS
+from dataflow.tilings import TILINGS
 from dataflow.tokenizer import Tokenizer, train
 from dataflow.verify import verify
 from dataflow.why import find_documents, story, tell

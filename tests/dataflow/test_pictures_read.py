@@ -24,6 +24,7 @@ from dataflow.steps import read
 from dataflow.store import Store
 from dataflow.tables import DOCUMENTS, IMAGES, INDEX, TableError, check_table, upgrade
 from dataflow.tasks import Job, run_job
+from dataflow.tilings import TILINGS_2
 from tests.dataflow.picture_corpora import (
     FORMAT,
     HERE,
@@ -36,6 +37,7 @@ from tests.dataflow.picture_corpora import (
 )
 from vl_data.images import FOREIGN_MARK, IMAGE, MARK
 from vl_data.refusals import REASONS as IMAGE_REASONS
+from vl_data.tiling import plan as tiled
 
 
 @pytest.fixture(autouse=True)
@@ -209,13 +211,37 @@ def test_tables_of_version_1_are_read(table: tables.Table) -> None:
         old.schema.names
     ).equals(old)
     assert upgrade(new, table).equals(new)
-    newer = old.schema.with_metadata({"leyden.table": table.name, "leyden.version": "3"})
-    with pytest.raises(TableError, match=rf"found {table.name} version 3, expected 1 or 2"):
+    late, known = str(table.version + 1), " or ".join(map(str, range(1, table.version + 1)))
+    newer = old.schema.with_metadata({"leyden.table": table.name, "leyden.version": late})
+    with pytest.raises(TableError, match=rf"found {table.name} version {late}, expected {known};"):
         check_table(newer, table, "new.parquet")
     # A file says its version: the columns of one under the number of the other are a fault.
     lying = old.schema.with_metadata({"leyden.table": table.name, "leyden.version": "2"})
     with pytest.raises(TableError, match=r"missing \['images'"):
         check_table(lying, table, "lying.parquet")
+
+
+def test_an_index_of_version_2_gets_the_counts_it_lacks() -> None:
+    place = {"width": 900, "height": 300, "bytes": 7, "offset": 512}
+    # Counts that are there are taken as they are: the tokens of a run are what its index says.
+    row = {**place, **{f"tokens_{tiling}": i for i, tiling in enumerate(TILINGS_2, 1)}}
+    columns: dict[str, Any] = {"doc_id": [b"d" * 16] * 3, "images": [[row, row], [], [row]]}
+    schema = INDEX.columns(2)
+    kinds = [schema.field("doc_id"), schema.field("images")]
+    old = pa.table(columns, schema=pa.schema(kinds))
+    new = upgrade(old, INDEX, ["images", "doc_id"])
+    assert new.schema.names == ["images", "doc_id"]
+    assert new["images"].type == INDEX.schema.field("images").type
+    one = {**row, "tokens_fixed56": tiled(900, 300, "fixed56").tokens}
+    assert new["images"].to_pylist() == [[one, one], [], [one]]
+    assert upgrade(new, INDEX, ["images", "doc_id"]).equals(new)
+    with pytest.raises(TableError, match="the columns of 'index' differ"):
+        check_table(INDEX.schema.with_metadata(_version(2)), INDEX, "lying.parquet")
+    check_table(schema.with_metadata(_version(2)), INDEX, "old.parquet")
+
+
+def _version(version: int) -> dict[str, str]:
+    return {"leyden.table": INDEX.name, "leyden.version": str(version)}
 
 
 def test_every_column_of_an_image_is_in_the_root() -> None:
@@ -249,3 +275,20 @@ def test_reasons_of_the_corpus_are_counted_once(tmp_path: Path) -> None:
 def test_every_reason_of_hygiene_is_one_of_the_ledger() -> None:
     assert IMAGE_REASONS.keys() <= REASONS.keys()
     assert {"marks-differ", "empty-answer"} <= REASONS.keys()
+
+
+@pytest.mark.parametrize("group_bytes", [1, 300, 1 << 20])
+def test_images_come_back_in_any_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group_bytes: int
+) -> None:
+    monkeypatch.setattr(pictures, "GROUP_BYTES", group_bytes)
+    made = [image(number) for number in range(5)]
+    store, record = _read(tmp_path, [line(f"{HERE} {i}", shown(d)) for i, d in enumerate(made)])
+    reader = pictures.PictureReader(store, record)
+    digests = [blake3.blake3(data).digest() for data in made]
+    for order in ([0, 1, 2, 3, 4], [3, 1, 4, 1, 0], [2], [4, 4], []):
+        found = reader.read([digests[i] for i in order])
+        assert found.type == pa.large_binary()
+        assert found.to_pylist() == [made[i] for i in order]
+    with pytest.raises(KeyError):
+        reader.read([b"x" * 32])

@@ -275,7 +275,7 @@ def test_a_run_whose_tables_are_of_version_1_is_read(
     after = Run.load(run.store)
     assert verify(after).problems == []
     schema = pq.read_schema(tmp_path / "run" / after.shards[0].tokenize.outputs["index"].path)
-    assert schema.metadata[b"leyden.version"] == b"2"
+    assert schema.metadata[b"leyden.version"] == str(INDEX.version).encode()
 
 
 def test_texts_beside_different_images_share_no_key() -> None:

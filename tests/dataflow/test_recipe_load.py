@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dataflow.recipe import Problem, RecipeError, load_recipe, lock, locked_packages, versions
+from dataflow.sources import Fit
 from quality.dialects import PRESETS
 from quality.rules import Condition, Rule
 
@@ -255,3 +256,30 @@ def test_relative_paths_and_uris(tmp_path: Path) -> None:
 def test_unreadable_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_a_fit_needs_conversations_and_a_tokenizer_that_is_there(tmp_path: Path) -> None:
+    fitted = """\
+name: test
+sources:
+  - {name: talks, paths: a.json, format: llava, fit: {tokens: 8192}}
+  - {name: web, paths: pages/*.html}
+tokenizer: {use: words}
+"""
+    (tmp_path / "words").mkdir()
+    recipe = load_recipe(write(tmp_path, fitted))
+    spec = recipe.spec("talks")
+    assert spec.fit == Fit(8192, "released28", str(tmp_path / "words"))
+    assert recipe.spec("web").fit is None
+    again = write(tmp_path, lock(recipe, versions()))
+    assert load_recipe(again) == recipe
+    for old, new, at, found, expected in (
+        ("tokens: 8192", "tokens: 0", "fit.tokens", "0", "above 0"),
+        ("8192", "8192, tiling: tiny55", "fit.tiling", "'tiny55'", "released28"),
+        ("llava", "image-text", "fit", "'image-text'", "conversations only"),
+        ("use: words", "train: {vocab_size: 512}", "fit", "tokenizer.train", "tokenizer.use"),
+    ):
+        (problem,) = problems(tmp_path, fitted.replace(old, new))
+        assert problem.key == f"sources[0].{at}"
+        assert found in problem.found
+        assert expected in problem.expected

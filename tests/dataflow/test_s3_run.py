@@ -16,11 +16,14 @@ from moto.server import ThreadedMotoServer
 
 from dataflow.build import build
 from dataflow.code import ROOT
+from dataflow.recipe.source_models import Source
 from dataflow.run import Run
+from dataflow.sources import Record, SourceSpec, plan, read
 from dataflow.store import Store
 from dataflow.verify import verify
 from dataflow.why import find_documents, story
 from tests.dataflow.corpora import write_corpus, write_recipe
+from tests.dataflow.hostile_pictures import WRITERS
 
 KEYS = {"access_key": "test", "secret_key": "secret"}
 
@@ -170,3 +173,37 @@ def test_the_command_line_reads_and_writes_s3_with_the_tools_environment(
     assert verified["sources"]["rows"]["documents"]["read"] > 20
     assert told["found"] > 10
     assert status["state"] == "done"
+
+
+def _outcomes(spec: SourceSpec) -> list[tuple[Any, ...]]:
+    """What reading gave, but for the names of files."""
+    found = [outcome for part in plan(spec, 1 << 30) for outcome in read(spec, part)]
+    return [
+        (o.offset, o.text, [i.facts for i in o.images], [(r.number, r.reason) for r in o.refused])
+        if isinstance(o, Record)
+        else (o.offset, o.reason)
+        for o in found
+    ]
+
+
+@pytest.mark.parametrize("name", ["tars", "downloads", "lists", "talks", "pages", "archive"])
+def test_images_are_read_from_s3_as_from_disk(
+    endpoint: str, bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Those in the same object, and those in others that it names."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    made = WRITERS[name](tmp_path)
+    for path in tmp_path.iterdir():
+        bucket.upload_file(str(path), "corpora", f"pictures/{name}/{path.name}")
+    asked = {key: value for key, value in made.recipe.items() if key not in ("fit", "include")}
+    include = [f"**/{glob}" for glob in made.recipe.get("include", ["*"])]
+    specs = []
+    for place in (str(tmp_path), f"s3://corpora/pictures/{name}/"):
+        remote = place.startswith("s3")
+        storage = {"endpoint_url": endpoint, "region": "us-east-1"} if remote else {}
+        given = {"name": name, "paths": [place], "include": include, "storage": storage, **asked}
+        specs.append(Source.model_validate(given).spec(tmp_path))
+    here, there = map(_outcomes, specs)
+    assert there == here
+    assert len(here) > 1

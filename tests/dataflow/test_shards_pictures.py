@@ -29,8 +29,8 @@ from dataflow.shards import (
 from dataflow.shards.marked import encode_marked
 from dataflow.shards.sets import PICTURED, SETS
 from dataflow.shards.tar import TarWriter, read_members
-from dataflow.tables import INDEX, TILINGS
-from dataflow.tilings import with_token_counts
+from dataflow.tables import INDEX
+from dataflow.tilings import TILINGS, with_token_counts
 from dataflow.tokenizer import Tokenizer, train
 from dataflow.tokenizer.places import token_places
 from tests.dataflow.corpora import sentence_text

@@ -26,6 +26,8 @@ def test_what_does_not_is_not() -> None:
     assert not any(name.startswith("dataflow/report") for s in STEP_MODULES for name in _names(s))
     assert not any(name.startswith(("kernels", "dedup")) for name in _names("decide"))
     assert "dataflow/tasks.py" not in _names("read")
+    assert "dataflow/sources/synthesised/forms.py" in _names("read")
+    assert not any(name.startswith("vl_data/synthesis/") for name in _names("read"))
 
 
 @pytest.mark.parametrize("step", sorted(STEP_MODULES))

@@ -17,7 +17,8 @@ from dataflow.journal import Record
 from dataflow.shards.npy import HEADER, to_npy
 from dataflow.shards.tar import TarWriter
 from dataflow.store import Store
-from dataflow.tables import INDEX, TILINGS
+from dataflow.tables import INDEX
+from dataflow.tilings import TILINGS
 
 EOD = 1
 VOCABULARY = 512

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -20,6 +21,7 @@ from dataflow.run import Run
 from dataflow.store import Store
 from dataflow.tables import INDEX
 from mixtures.compiling import compile_plan
+from mixtures.documents import walk
 from mixtures.plan import Component, LateMixture, Piece, Plan, PlanRefused, PlanSpec, Transition
 from tests.mixtures.made_runs import Made, make_run
 
@@ -195,6 +197,25 @@ def test_what_is_left_out_is_counted_and_a_tiling_is_asked_for(tmp_path: Path) -
         )
 
 
+def test_documents_that_are_never_cut_are_left_out_where_they_are_longer(tmp_path: Path) -> None:
+    """As pairs of answers are, which a sequence holds whole or not."""
+    documents = [Made("web", 20) for _ in range(300)] + [Made("web", 33) for _ in range(9)]
+    make_run(tmp_path / "run", documents)
+    cut = Plan.compile(tmp_path / "run", spec_of(), tmp_path / "plans")
+    assert "longer" not in cut.spec.model_dump()  # plans from before keep their names
+    plan = Plan.compile(tmp_path / "run", spec_of(longer="leave_out"), tmp_path / "plans")
+    assert plan.hash != cut.hash
+    assert all(piece.token_length == 20 for pieces in plan for piece in pieces)
+    (head,) = plan.summary
+    assert (head["left_out_documents"], head["left_out_tokens"]) == (9, 9 * 33)
+    alone = (Component(name="all", weight=1, epochs=1),)
+    asked = spec_of(longer="leave_out", components=alone, tokens=320_000)
+    with pytest.raises(PlanRefused, match=r"9: longer than a sequence"):
+        Plan.compile(tmp_path / "run", asked, tmp_path / "plans")
+    with pytest.raises(ValidationError, match="found longer leave_out and packing stream"):
+        spec_of(packing="stream", longer="leave_out")
+
+
 def test_a_low_fill_is_reported_with_its_bound(tmp_path: Path) -> None:
     make_run(tmp_path / "run", [Made("web", 20) for _ in range(300)])
     plan = Plan.compile(tmp_path / "run", spec_of(), tmp_path / "plans")
@@ -230,6 +251,30 @@ def test_an_index_from_before_images_is_read(tmp_path: Path) -> None:
         pq.write_table(table.replace_schema_metadata(metadata), path)
     before = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), tmp_path / "before")
     assert before.hash == now.hash
+
+
+def test_an_index_of_version_2_is_read(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", [Made("web", 3 + i, features=(16,)) for i in range(50)])
+    now = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), tmp_path / "now")
+    run = Run.load(Store(str(tmp_path / "run")))
+    for shard in run.shards:
+        path = tmp_path / "run" / shard.tokenize.outputs["index"].path
+        table = pq.read_table(path)
+        kind = INDEX.columns(2).field("images")
+        images = [
+            [{name: image[name] for name in kind.type.value_type.names} for image in row]
+            for row in table["images"].to_pylist()
+        ]
+        place = table.schema.get_field_index("images")
+        table = table.set_column(place, kind, pa.array(images, kind.type))
+        metadata = {"leyden.table": INDEX.name, "leyden.version": "2"}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+    spec = spec_of(tiling="tiny56")
+    assert Plan.compile(tmp_path / "run", spec, tmp_path / "before").hash == now.hash
+    # One squeezed tile of 56 pixels has 16 features, whatever the made counts said.
+    shards = walk(run, ["tokens", "images"])
+    lengths = [length for shard in shards for length in shard.expanded("fixed56").tolist()]
+    assert lengths == [3 + i - 1 + 16 for i in range(50)]
 
 
 def test_old_and_new_plans_are_told_apart(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ WIPED_OUT = 0.5
 """A source of which more than this part is dropped is called out."""
 
 MAX_ROWS = 60
-MAX_BAD = 15
+MAX_BAD = 60
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataflow.report.numbers import bytes_, compact, count, exact, percent, plai
 from dataflow.report.samples import clip
 from dataflow.report.scales import FineHistogram, Kind, coarsen
 from dataflow.report.sections.parts import Cell, Column, Row, figure, legend, section, table
+from dataflow.report.sections.tags import tags_part
 
 MAX_ROWS = 24
 
@@ -19,7 +20,7 @@ MAX_ROWS = 24
 def images_section(tally: Tally) -> Safe | None:
     """The section; None for a corpus in which no image was seen."""
     totals, refused = tally.images, refusals(tally)
-    if not totals.images and not refused:
+    if not totals.images and not refused and tally.tags is None:
         return None
     return section(
         "images",
@@ -52,7 +53,10 @@ def images_section(tally: Tally) -> Safe | None:
             class_="pair",
         ),
         tag("h3", "Images that could not be used"),
-        _shares(refused, "Reason", "Rows of ledger/unreadable that an image was the reason of."),
+        _shares(refused, "Reason", "Rows of ledger/unreadable that an image was the reason of.")
+        if refused
+        else tag("p", "None.", class_="note"),
+        *([] if tally.tags is None else tags_part(tally.tags)),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from dataflow.sources.formats.parquet import cut as cut_parquet
 from dataflow.sources.formats.parquet import read as read_parquet
 from dataflow.sources.formats.pdf import read as read_pdf
 from dataflow.sources.formats.pdf_pages import read as read_pdf_pages
+from dataflow.sources.formats.preferences import read as read_preferences
 from dataflow.sources.formats.suffixes import HTML, TEXT
 from dataflow.sources.formats.text import read as read_text
 from dataflow.sources.formats.warc import read as read_warc
@@ -51,4 +52,5 @@ FORMATS: dict[str, Format] = {
     "image-text": Format((), read_image_text, cut_image_text),
     "llava": Format((), read_llava, cut_llava),
     "pdf-pages": Format((), read_pdf_pages),
+    "preferences": Format((), read_preferences, cut_llava),
 }

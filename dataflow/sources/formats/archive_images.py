@@ -27,7 +27,7 @@ class ArchiveImages:
         self._spec = spec
         self._file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (closed by __exit__)
         self._places: dict[str, tuple[int, int]] = {}
-        self._large: dict[str, int] = {}
+        self._unusable: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> ArchiveImages:
         return self
@@ -41,17 +41,22 @@ class ArchiveImages:
         self._file.close()
 
     def add(self, stored: Stored) -> None:
-        """Keep the record's payload if it is an image by its bytes; else nothing happens."""
+        """Keep the record's payload if it is an image by its bytes; of one that only says that it
+        is an image, keep why it is none. With any other record nothing happens.
+        """
         address = _key(stored.url)
-        if not address or address in self._places or address in self._large:
+        if not address or address in self._places or address in self._unusable:
             return
         try:
-            body = _body(stored, self._spec)
-            sniff(body)
-        except (Refusal, ImageRefused):
+            kind, body = _body(stored, self._spec)
+        except Refusal:
             return  # the second pass reports the record, and pages that show it miss an image
-        if len(body) > self._spec.images.max_bytes:
-            self._large.setdefault(address, len(body))
+        try:
+            sniff(body)
+            self._spec.images.check_bytes(len(body))
+        except ImageRefused as refused:
+            if refused.reason == "image-too-large" or kind.startswith("image/"):
+                self._unusable[address] = refused.reason, refused.detail
             return
         self._places[address] = self._file.seek(0, 2), len(body)
         self._file.write(body)
@@ -62,14 +67,12 @@ class ArchiveImages:
         Raises
         ------
         ImageRefusal
-            ``image-missing`` or ``image-too-large``.
+            ``image-missing``, or why what the archive has is no image.
         """
         key = _key(address)
         shown = urldefrag(address).url
-        if key in self._large:
-            found = f"found {self._large[key]} bytes"
-            detail = f"{found}, expected at most {self._spec.images.max_bytes}"
-            raise ImageRefusal(shown, "image-too-large", detail)
+        if key in self._unusable:
+            raise ImageRefusal(shown, *self._unusable[key])
         if key not in self._places:
             raise ImageRefusal(shown, "image-missing", "not in the archive")
         start, size = self._places[key]
@@ -84,12 +87,14 @@ def _key(address: str) -> str:
     return rest if colon and scheme.lower() in ("http", "https") else bare
 
 
-def _body(stored: Stored, spec: SourceSpec) -> bytes:
+def _body(stored: Stored, spec: SourceSpec) -> tuple[str, bytes]:
+    """The media type that a record says it has, and its payload."""
     if not stored.is_http:
-        return stored.block
+        return "", stored.block
     response = parse_response(stored.block)
     if not 200 <= response.status <= 299:
         raise Refusal("http-status", str(response.status))
-    if media_type_of(response.header("content-type")).startswith("text/"):
+    kind = media_type_of(response.header("content-type"))
+    if kind.startswith("text/"):
         raise Refusal("media-type")  # most records: pages, whose bodies are not worth decoding
-    return decoded_body(response, spec.limits, stored.cut)
+    return kind, decoded_body(response, spec.limits, stored.cut)

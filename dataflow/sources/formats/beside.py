@@ -18,7 +18,7 @@ import xxhash
 from dataflow.sources.compression import read_whole, strip_suffix
 from dataflow.sources.filesystems import is_remote, local_path, open_local, open_remote, stamp
 from dataflow.sources.patterns import split_pattern
-from dataflow.sources.refusal import Refusal
+from dataflow.sources.refusal import REASONS, Refusal
 from dataflow.sources.spec import Item, SourceSpec
 
 _WEB = ("http", "https")
@@ -91,7 +91,9 @@ class Beside:
                 escaped = self._root.startswith("file://")  # which ``open_local`` undoes
                 stream = open_local(f"{self._root}/{quote(path) if escaped else path}")
         except Refusal as refusal:
-            raise Refusal("image-missing", f"{name}: {refusal.reason}") from None
+            gone = refusal.reason == "vanished"
+            why = "there is no such file" if gone else REASONS[refusal.reason]
+            raise Refusal("image-missing", f"{name}: {why}") from None
         with stream:
             try:
                 return read_whole(stream, limit)

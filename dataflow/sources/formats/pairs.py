@@ -2,7 +2,8 @@
 
 The document's text is the image's mark, a newline, and the caption. Where a pair has both a raw and
 a refined caption, one of them is the text by even odds, from the image's digest and the source's
-seed (``vl_data.mix.captions``); both are in the metadata.
+seed (``vl_data.mix.captions``); both are in the metadata. A source's table of captions says refined
+ones too, and its own odds.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import xxhash
 
 from dataflow.sources.formats.picture import pictures_of, unmarked
 from dataflow.sources.formats.rows import lookup, metadata_of, seconds
+from dataflow.sources.labels import refined_of
 from dataflow.sources.refusal import Refusal
 from dataflow.sources.spec import Fields, Picture, Record, SourceSpec
 from vl_data.images import MARK
-from vl_data.mix.captions import caption_text, draw_caption
+from vl_data.mix.captions import REFINED_SHARE, caption_text, draw_caption
 from vl_data.mix.refusals import SampleRefused
 from vl_data.mix.turns import TAG
 
@@ -69,14 +71,23 @@ def record_of(
     alt = _text(row, (fields.alt,) if fields.alt else ALTS)
     whole = _text(row, (fields.text,)) if raw is None and refined is None else None
     said = [c for c in (raw, refined) if c is not None] or [c for c in (whole, alt) if c][:1]
-    if not said:
-        names = ", ".join(sorted(map(str, row))[:20])
-        raise Refusal("missing-field", f"found no caption; fields: {names}")
+    if not said and spec.captions is None:
+        raise _no_caption(row)
     images = pictures_of(found, spec)
+    share = REFINED_SHARE
+    if spec.captions is not None and not (whole is not None and TAG in whole):
+        own = raw if raw is not None else whole
+        labelled = refined_of(spec.captions, images, own)
+        if labelled is not None:
+            raw, refined, share = own, labelled, spec.captions.probability
+        if refined is not None:
+            said = said or [refined]
+        elif not said:
+            raise _no_caption(row)
     if whole is not None and TAG in whole:
         text, tied = _placed(whole, len(images)), images
     else:
-        caption = _drawn(raw if refined is not None else said[0], refined, images, spec.seed)
+        caption = _drawn(raw if refined is not None else said[0], refined, images, spec.seed, share)
         text = MARK * (len(images) - 1) + caption_text(caption)
         tied = [Picture(p.data, p.facts, p.ref, alt, caption) for p in images]
     metadata = metadata_of(row, fields, frozenset({image_column(row, fields) or ""}))
@@ -141,9 +152,16 @@ def _placed(text: str, images: int) -> str:
     return MARK.join(parts)
 
 
-def _drawn(raw: str | None, refined: str | None, images: Sequence[Picture], seed: int) -> str:
+def _no_caption(row: Mapping[str, Any]) -> Refusal:
+    names = ", ".join(sorted(map(str, row))[:20])
+    return Refusal("missing-field", f"found no caption; fields: {names}")
+
+
+def _drawn(
+    raw: str | None, refined: str | None, images: Sequence[Picture], seed: int, share: float
+) -> str:
     shown = b"".join(image.facts.digest for image in images)
     try:
-        return draw_caption(raw, refined, shown, seed).text
+        return draw_caption(raw, refined, shown, seed, share).text
     except SampleRefused as refused:
         raise Refusal(refused.reason, refused.detail) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable
 
 from PIL import Image
@@ -81,17 +82,22 @@ def pictures_of(found: Iterable[tuple[bytes, str]], spec: SourceSpec) -> list[Pi
     pictures = []
     for data, ref in found:
         budget.spend(data, header_size(data))
-        pictures.append(picture_of(data, spec.images, ref))
+        try:
+            pictures.append(picture_of(data, spec.images, ref))
+        except Refusal as refusal:
+            raise Refusal(refusal.reason, f"{ref}: {refusal.detail}") from None
     return pictures
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that the header of an image gives; None where it cannot be read."""
-    try:
-        with Image.open(io.BytesIO(data), formats=[sniff(data).decoder]) as image:
-            return image.size
-    except Exception:  # noqa: BLE001 (decoders raise many classes; hygiene has said what is wrong)
-        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes and metadata: hygiene looks at the former
+        try:
+            with Image.open(io.BytesIO(data), formats=[sniff(data).decoder]) as image:
+                return image.size
+        except Exception:  # noqa: BLE001 (decoders raise many classes; hygiene says what is wrong)
+            return None
 
 
 def unmarked(text: str) -> str:

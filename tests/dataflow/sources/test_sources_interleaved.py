@@ -73,7 +73,7 @@ def test_text_and_images_in_document_order(tmp_path: Path, read_all: Reader) -> 
     assert (first.data, second.data) == (A, B)
     (gone,) = record.refused
     assert (gone.ref, gone.reason, gone.number) == ("sub/gone.png", "image-missing", 3)
-    assert gone.detail == "vanished"
+    assert gone.detail == "there is no such file"
     assert record.metadata == {"decorations": 1}
     assert "Elsewhere" not in record.text
     assert str(tmp_path) not in repr(record)

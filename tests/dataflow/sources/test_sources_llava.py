@@ -11,12 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dataflow.sources import Fields
+from dataflow.shards.marked import encode_marked
+from dataflow.sources import Fields, Fit, SourceSpec, Synthesis
+from dataflow.tokenizer import train
 from tests.dataflow.sources.made_pairs import image
 from vl_data.images import FOREIGN_MARK, MARK
 from vl_data.limits import ANY_SIZE
 from vl_data.synthesis.synthesise import Settings
 from vl_data.synthesis.write import write_samples
+from vl_data.tiling import plan
 
 Reader = Callable[..., Any]
 A, B = image(1), image(2, kind="jpeg")
@@ -129,3 +132,65 @@ def test_samples_that_are_synthesised_here(tmp_path: Path, read_all: Reader) -> 
     assert len(found.records) == 6
     assert all(len(r.images) == 1 and r.loss for r in found.records)
     assert {r.metadata["family"] for r in found.records} <= {"colours", "counting"}
+
+
+def test_a_conversation_is_cut_after_the_last_answer_that_fits(
+    tmp_path: Path, read_all: Reader
+) -> None:
+    said = ("<image> What, <|user|>?", "A käfer. " * 9, "<image>And now?", "Gone.", "Why?")
+    write(tmp_path, [talk(*said, image=["img/1.png", "img/2.jpg"]), talk("Text?", "Yes.")])
+    tokenizer = train(["A käfer and what now? " * 9], 336, tmp_path / "tokenizer")
+
+    def found(tokens: int) -> Any:
+        fit = Fit(tokens, "tiny56", str(tmp_path / "tokenizer"))
+        return read_all(format="llava", include=("*.jsonl",), fit=fit)
+
+    def tokens(record: Any) -> int:
+        flat = [place for span in record.loss for place in span]
+        ids, _ = encode_marked(record.text, tokenizer, pictured=bool(record.images), loss=flat,
+                               where="")  # fmt: skip
+        sizes = [(i.facts.width, i.facts.height) for i in record.images]
+        return len(ids) + 1 + sum(plan(*size, "tiny56").tokens - 1 for size in sizes)
+
+    whole = read_all(format="llava", include=("*.jsonl",)).records
+    most, least = tokens(whole[0]), tokens(whole[1])
+    assert found(most).records == whole
+    cut = found(most - 1)
+    first, second = cut.records
+    assert (first.cut.part, first.cut.reason) == ("turn-4", "over-length")
+    assert first.cut.detail == (
+        f"found {most} tokens in 5 turns, expected at most {most - 1}; cut after turn 3"
+    )
+    assert learned(first) == learned(whole[0])
+    assert second == whole[1]
+    shorter = found(tokens(first) - 1).records[0]
+    assert learned(shorter) == learned(whole[0])[:1]
+    assert [i.ref for i in shorter.images] == ["img/1.png"]
+    assert shorter.text.count(MARK) == 1
+    assert shorter.cut.detail.endswith("cut after turn 1, with 1 image")
+    assert found(tokens(shorter)).records[0].text == shorter.text
+    for limit in (tokens(shorter) - 1, least):
+        none = found(limit)
+        assert none.records == whole[1:]
+        assert [r for _, _, r in none.refused] == ["over-length"]
+        assert none.all[0].detail.endswith("the first answer is beyond them")
+    assert found(least - 1).records == []
+
+
+def test_a_fit_is_part_of_what_is_read() -> None:
+    fitted = SourceSpec("s", format="llava", fit=Fit(9, "tiny56", "here"))
+    assert SourceSpec.from_json(fitted.to_json()) == fitted
+    moved = SourceSpec("s", format="llava", fit=Fit(9, "tiny56", "there"))
+    longer = SourceSpec("s", format="llava", fit=Fit(10, "tiny56", "here"))
+    assert fitted.reading() == moved.reading() != longer.reading()
+    assert "fit" not in SourceSpec("s", format="llava").reading()
+
+
+def test_what_is_synthesised_is_fitted_too(tmp_path: Path, read_all: Reader) -> None:
+    train(["Which colour has the disc? " * 9], 336, tmp_path / "tokenizer")
+    made = Synthesis("instructions", 4, size=112, families=("colours",))
+    for tokens, reasons in ((4000, []), (20, ["over-length"] * 4)):
+        fit = Fit(tokens, "tiny56", str(tmp_path / "tokenizer"))
+        found = read_all(kind="synthesised", synthesis=made, fit=fit)
+        assert [reason for _, _, reason in found.refused] == reasons
+        assert len(found.all) == 4
