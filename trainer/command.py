@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -59,6 +60,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--chain", action="store_true", help="train the stages before, where they are not finished"
     )
+    sub.add_argument(
+        "--from", dest="from_stage", metavar="STAGE",
+        help="what the stages after it start from instead: --stage vl_stage1 --from text_1m",
+    )  # fmt: skip
     sub.add_argument("--scale", type=_as(parse_scale), help="of the stage, such as 1/64")
     sub.add_argument("--tokens", type=_as(parse_tokens), help="the stage's budget, such as 2M")
     sub.add_argument("--batch", type=_as(parse_tokens), help="tokens of the first global batch")
@@ -160,10 +165,16 @@ def _told() -> tuple[type[Exception], ...]:
 
 
 def _fail(options: argparse.Namespace, text: str, code: int) -> int:
-    if options.json:
-        sys.stdout.write(orjson.dumps({"ok": False, "error": text}).decode() + "\n")
-    else:
-        sys.stderr.write(f"error: {text}\n")
+    from trainer.launch.one_voice import tell_once
+
+    def tell() -> None:
+        if options.json:
+            sys.stdout.write(orjson.dumps({"ok": False, "error": text}).decode() + "\n")
+        else:
+            sys.stderr.write(f"error: {text}\n")
+        sys.stdout.flush()
+
+    tell_once(text, tell)
     return code
 
 
@@ -252,29 +263,37 @@ def _requests(options: argparse.Namespace) -> list[Request]:
     """The stage asked for, behind those that it comes after where the chain is asked for."""
     from trainer.megatron.checkpoints import Keep
     from trainer.megatron.start import Layout
+    from trainer.run.images import check_tiling
     from trainer.run.request import Request
-    from trainer.stages.loading import chain, load_model, load_stage
+    from trainer.stages.loading import load_model, load_stage
 
     model = load_model(options.model)
     usual = model.stages
     precision: Precision = options.precision or _precision()
     found: list[Request] = []
-    names = chain(options.stage, options.variant) if options.chain else [options.stage]
-    for name in names:
+    names = _names(options) if options.chain or options.from_stage else [options.stage]
+    for name, before in zip(names, [None, *names], strict=False):
         last = name == names[-1]
+        if not options.chain and not last:
+            continue
         load = partial(
             load_stage,
             name,
             usual.scale if options.scale is None else options.scale,
             variant=options.variant,
-            tokens=options.tokens or usual.tokens,
-            batch=options.batch or usual.batch,
+            tokens=options.tokens or usual.tokens_of.get(Path(name).stem, usual.tokens),
+            batch=options.batch or usual.batch_of.get(Path(name).stem, usual.batch),
             long_qa=usual.long_qa if options.long_qa is None else options.long_qa,
         )
         stage = load()
-        stage = load(rate=options.rate or usual.rates * stage.schedule.phases[0].rate)
-        if stage.tiling is not None and usual.tiling is not None:
-            stage = stage.model_copy(update={"tiling": usual.tiling})
+        times = usual.rates_of.get(stage.name, usual.rates)
+        stage = load(rate=options.rate or times * stage.schedule.phases[0].rate)
+        if stage.tiling in usual.tilings:
+            stage = stage.model_copy(update={"tiling": usual.tilings[stage.tiling]})
+        if before is not None and before == options.from_stage:
+            stage = stage.model_copy(update={"after": Path(before).stem})
+        # Of all stages before the first begins: the last one's fault should not wait for hours.
+        check_tiling(model, stage)
         found.append(
             Request(
                 model=model,
@@ -312,21 +331,32 @@ _SAME = (
 """Options that hold for the stage before too, as they do in a chain."""
 
 
+def _names(options: argparse.Namespace) -> list[str]:
+    """The stages up to the one asked for, by the way that ``--from`` names."""
+    from trainer.stages.loading import chain, joined
+
+    names = chain(options.stage, options.variant)
+    if options.from_stage is None:
+        return names
+    return joined(names, chain(options.from_stage, options.variant))
+
+
 def _make_before(options: argparse.Namespace) -> tuple[str, ...]:
     """The options that make the stage before, as they were given for this one.
 
     Empty where there is no such stage, or it is not known: ``--start-from`` needs no recipe of it.
     """
     from dataflow.recipe import RecipeError
-    from trainer.stages.loading import chain
 
     try:
-        names = chain(options.stage, options.variant)
+        names = _names(options)
     except RecipeError:
         return ()
     if len(names) < 2:
         return ()
     told = ["--stage", names[-2], "--model", options.model, "--corpus", options.corpus]
+    if options.from_stage in names[:-2]:
+        told += ["--from", options.from_stage]
     for name in _SAME:
         value, flag = getattr(options, name), f"--{name.replace('_', '-')}"
         if value is True:

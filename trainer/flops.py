@@ -5,14 +5,16 @@ softmax attention over the tokens of its own segment up to itself (not the maske
 conventions count), its top-k experts and not the others, the head once. Embedding lookups, norms,
 activations, gates, rotary and the routers' softmax are not counted; nor is work done again
 (recomputation), padded, or dropped, so that the count does not change with how a model is run.
-Of an image its tiles count whole, padding and thumbnail included, for the tower sees them; the
-projector's work is on what an image keeps of them.
+The head counts for tokens that have a label: no others reach a loss. Of an image its tiles count
+whole, padding and thumbnail included, for the tower sees them; the projector's work is on what an
+image keeps of them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +22,6 @@ import numpy.typing as npt
 
 from trainer.models.recipe import ModelRecipe
 from trainer.vision.recipe import CHANNELS, VisionRecipe
-
-BLOCK = 256
-"""Tokens of a lightning block, inside of which attention is quadratic: MiniMax-01's."""
 
 TRAINING_PASSES = 3
 """A backward pass multiplies twice for each product of the forward pass (by inputs and by weights,
@@ -44,23 +43,26 @@ class Flops:
 
     Attributes
     ----------
-    projections: into and out of both token mixers, gates included.
-    lightning: its recurrence and the products inside its blocks.
-    softmax: queries by keys, and weights by values.
+    projections: into and out of token mixers, gates included.
+    mixing: what tokens do with each other, by mixer: of ``lightning`` its recurrence and the
+        products inside its blocks, of ``softmax`` queries by keys, and weights by values.
     router, experts: of the mixtures of experts.
     head: hidden states to logits.
     tower: of a vision transformer, its tiles.
     projector: features of images to the language model's width.
+    tower_input, projector_input: of these two, their first product: a gradient of what goes into
+        it is wanted only where something before it is trained.
     """
 
     projections: int
-    lightning: int
-    softmax: int
+    mixing: Mapping[str, int]
     router: int
     experts: int
     head: int
     tower: int = 0
     projector: int = 0
+    tower_input: int = 0
+    projector_input: int = 0
 
     @property
     def forward(self) -> int:
@@ -70,32 +72,30 @@ class Flops:
     @property
     def language(self) -> int:
         """FLOPs of the forward pass of the language model."""
-        return (
-            self.projections
-            + self.lightning
-            + self.softmax
-            + self.router
-            + self.experts
-            + self.head
-        )
+        return self.projections + sum(self.mixing.values()) + self.router + self.experts + self.head
 
     @property
     def training(self) -> int:
-        """FLOPs of a forward and a backward pass."""
-        return TRAINING_PASSES * self.forward
+        """FLOPs of a forward and a backward pass; of pixels there is no gradient."""
+        return TRAINING_PASSES * self.forward - self.tower_input
 
     def training_of(self, parts: Collection[str]) -> int:
         """FLOPs of both passes where only some parts are trained (``trainer.vision.parts``).
 
         Of a frozen part that gradients go through, the products by weights' gradients fall away; of
-        a frozen part that nothing trained comes before, the backward pass does.
+        a frozen part that nothing trained comes before, the backward pass does; and of the first
+        product of a trained part that nothing trained comes before, that by its input. (Of the
+        language model embeddings come before.)
         """
         total, before = 0, False
-        for part, flops in (
-            ("vision", self.tower), ("projector", self.projector), ("language", self.language),
-        ):  # fmt: skip
+        for part, flops, first in (
+            ("vision", self.tower, self.tower_input),
+            ("projector", self.projector, self.projector_input),
+            ("language", self.language, 0),
+        ):
             trained = part in parts
             total += flops * (TRAINING_PASSES if trained else 2 if before else 1)
+            total -= first if trained and not before else 0
             before |= trained
         return total
 
@@ -104,9 +104,9 @@ def count_flops(
     recipe: ModelRecipe,
     segments: Sequence[int] | npt.NDArray[np.int64],
     vocab_size: int,
-    block: int = BLOCK,
     tiles: int = 0,
     features: int = 0,
+    labels: int | None = None,
 ) -> Flops:
     """FLOPs of a forward pass over segments, each of which attends to itself only.
 
@@ -115,61 +115,56 @@ def count_flops(
     recipe: the model.
     segments: tokens of each segment, as between the entries of ``cu_seqlens``; [segments].
     vocab_size: logits that count, without padding.
-    block: tokens of a lightning block.
     tiles: of all images.
     features: that their plans keep, without newlines; these are tokens of the segments too.
+    labels: tokens after which something is to be predicted; None: all.
 
     Raises
     ------
     ValueError
-        If a mixer has no count here, or there are images for a model without a tower.
+        If there is no such mixer or it has no count, or images for a model without a tower.
     """
+    # Imported here: Megatron-Core takes seconds, and rates are wanted without it.
+    from trainer.models.mixers import mixer_flops
+
     lengths = np.asarray(segments, np.int64)
     tokens = int(lengths.sum())
-    h, inner = recipe.hidden, recipe.heads * recipe.head_dim
-    projections = 0
-    mixing = dict.fromkeys(_MIXERS, 0)
-    for layer in range(recipe.layers):
-        name = recipe.mixer_of(layer)
-        if name not in _MIXERS:
-            raise ValueError(
-                f"model {recipe.name}: found mixer {name!r}, expected one of "
-                f"{', '.join(sorted(_MIXERS))}, whose FLOPs are known; add its count to "
-                "trainer/flops.py"
-            )
-        width, mixed = _MIXERS[name](recipe, lengths, block)
-        projections += 2 * tokens * h * width
-        mixing[name] += mixed
+    h, projections, mixing = recipe.hidden, 0, dict[str, int]()
+    for name, layers in Counter(map(recipe.mixer_of, range(recipe.layers))).items():
+        each = mixer_flops(name, recipe, lengths)
+        projections += layers * each.projections
+        mixing[name] = layers * each.mixing
     experts = recipe.experts
     return Flops(
-        projections=projections + recipe.layers * 2 * tokens * inner * h,
-        lightning=mixing["lightning"],
-        softmax=mixing["softmax"],
+        projections=projections,
+        mixing=mixing,
         router=recipe.layers * 2 * tokens * h * experts.count,
         experts=recipe.layers * 2 * tokens * 3 * h * experts.ffn * experts.top_k,
-        head=2 * tokens * h * vocab_size,
-        tower=tiles * _tile(recipe, tiles),
-        projector=features * _feature(recipe, features),
+        head=2 * (tokens if labels is None else labels) * h * vocab_size,
+        tower=tiles * sum(_tile(recipe, tiles)),
+        projector=features * sum(_feature(recipe, features)),
+        tower_input=tiles * _tile(recipe, tiles)[0],
+        projector_input=features * _feature(recipe, features)[0],
     )
 
 
-def _tile(recipe: ModelRecipe, tiles: int) -> int:
-    """Of the tower, for one tile: patches, four projections, attention, two layers of the MLP."""
+def _tile(recipe: ModelRecipe, tiles: int) -> tuple[int, int]:
+    """Of the tower, for one tile: patches; four projections, attention, two layers of the MLP."""
     if not tiles:
-        return 0
+        return 0, 0
     vision = _vision(recipe, tiles, "tiles")
     n, h = vision.positions, vision.hidden
     patches = 2 * vision.features * CHANNELS * vision.patch**2 * h
     layer = 2 * n * (4 * h * h + 2 * h * vision.ffn) + 4 * n * n * h
-    return patches + vision.layers * layer
+    return patches, vision.layers * layer
 
 
-def _feature(recipe: ModelRecipe, features: int) -> int:
-    """Of the projector, for one feature."""
+def _feature(recipe: ModelRecipe, features: int) -> tuple[int, int]:
+    """Of the projector, for one feature: its first layer, and its second."""
     if not features:
-        return 0
+        return 0, 0
     vision = _vision(recipe, features, "features")
-    return 2 * (vision.hidden * recipe.hidden + recipe.hidden**2)
+    return 2 * vision.hidden * recipe.hidden, 2 * recipe.hidden**2
 
 
 def _vision(recipe: ModelRecipe, count: int, what: str) -> VisionRecipe:
@@ -179,31 +174,6 @@ def _vision(recipe: ModelRecipe, count: int, what: str) -> VisionRecipe:
             "block"
         )
     return recipe.vision
-
-
-def _lightning(recipe: ModelRecipe, lengths: npt.NDArray[np.int64], block: int) -> tuple[int, int]:
-    """Output width of the input projections (q, k, v and gate), and the FLOPs of the mixing.
-
-    Every token updates a state of d x d a head by the outer product of its key and value and reads
-    it by its query; inside its block it also meets the tokens up to itself as softmax does.
-    """
-    full, rest = np.divmod(lengths, block)
-    pairs = int((full * (block * (block + 1) // 2) + rest * (rest + 1) // 2).sum())
-    state = 4 * int(lengths.sum()) * recipe.head_dim**2
-    mixing = recipe.heads * (state + 4 * pairs * recipe.head_dim)
-    return 4 * recipe.heads * recipe.head_dim, mixing
-
-
-def _softmax(recipe: ModelRecipe, lengths: npt.NDArray[np.int64], _block: int) -> tuple[int, int]:
-    """Output width of the input projections (q, and grouped k and v), and FLOPs of the mixing."""
-    # In Python's integers: a segment of 2³² tokens squared would wrap around in int64.
-    pairs = sum(n * (n + 1) // 2 for n in lengths.tolist())
-    width = (recipe.heads + 2 * recipe.kv_heads) * recipe.head_dim
-    return width, 4 * recipe.heads * recipe.head_dim * pairs
-
-
-_Count = Callable[[ModelRecipe, npt.NDArray[np.int64], int], tuple[int, int]]
-_MIXERS: dict[str, _Count] = {"lightning": _lightning, "softmax": _softmax}
 
 
 def datasheet_rate(device_name: str) -> float | None:

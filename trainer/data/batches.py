@@ -12,7 +12,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
@@ -23,11 +24,13 @@ from torch import Tensor
 
 from mixtures.plan import Piece, Plan
 from trainer.closing import Closing
+from trainer.data.content import DamagedImage
 from trainer.data.corpus import Corpus, Stretch
 from trainer.data.errors import BadShard, DataError
-from trainer.data.pictures import DamagedImage, Picture, Pictures, expand, images_of
+from trainer.data.pictures import Picture, Pictures, expand, images_of
 from trainer.data.state import DataState, Ranges, merge_ranges
 from trainer.vision.images import Images
+from trainer.vision.recipe import CHANNELS
 
 IGNORED = -100
 """The label of a token after which nothing is to be predicted."""
@@ -37,6 +40,8 @@ NO_DOCUMENT = -1
 AHEAD, AHEAD_REMOTE = 2, 8
 """Steps that are read before they are asked for, from a disk and from an object store: its slowest
 answers take many times as long as its usual ones."""
+AHEAD_BYTES = 4 << 30
+"""Tiles of steps that are read ahead, at most, where more than one step is: the next one always."""
 CHECKED_STEPS = 64
 """Steps whose shards are looked at before they are read, at most."""
 
@@ -69,7 +74,7 @@ class MicroBatch:
         Those of them that are not there, because their shard is bad: all labels are ``IGNORED``.
     images : Images or None
         What the sequences show, in their order; each image's id fills as many places as it has
-        features, and is never a label.
+        features, and is never a label. None, too, where images are not shown to this rank's model.
     """
 
     tokens: Tensor
@@ -82,6 +87,12 @@ class MicroBatch:
     sequences: int
     skipped: tuple[int, ...]
     images: Images | None = None
+
+    @property
+    def padding(self) -> Tensor | None:
+        """Which tokens are of no document, bool ``[T]``; None where all are of one."""
+        filling = self.documents == NO_DOCUMENT
+        return filling.repeat_interleave(self.cu_seqlens.diff()) if filling.any() else None
 
 
 class _Ids(NamedTuple):
@@ -126,10 +137,17 @@ class Batches(Closing):
         that shapes and steps are the same; it is logged and becomes part of the state.
     ahead : int or None
         Steps that are read before they are asked for; by default ``AHEAD`` or ``AHEAD_REMOTE``.
+        Fewer, but the next one, where their images would take more than ``AHEAD_BYTES``.
     agree : callable
         Called in every step with this rank's bad sequences, for those of all ranks: a shard may be
         unreadable on one of them, and ranks that share a sequence (tensor- and pipeline-parallel
         ones) must leave out the same. By default this rank's own.
+    shows : bool
+        Whether images are read: a pipeline stage that does not embed needs none. Their places in
+        the sequences are the same without.
+    pin : device or None
+        The GPU that tensors are sent to: they lie in memory that it reads by itself, so that
+        nothing waits for them.
     sequences_at : callable
         The sequences of the step that begins with a given one, where batch sizes change: it tells
         what to read ahead. By default steps are as large as the last one.
@@ -158,6 +176,8 @@ class Batches(Closing):
         ahead: int | None = None,
         sequences_at: Callable[[int], int] | None = None,
         agree: Agree = lambda own: own,
+        shows: bool = True,
+        pin: torch.device | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         corpus.check(plan)
@@ -181,23 +201,24 @@ class Batches(Closing):
         self._ahead = ahead
         self._sequences_at = sequences_at
         self._agree = agree
+        self._pin = pin
         tiling = plan.spec.tiling
-        self._pictures = (
-            None
-            if tiling is None
-            else Pictures(corpus.run, tiling, check_hash=corpus.verifies_hashes)
-        )
+        self._pictures = None if tiling is None else Pictures(corpus, tiling, opens=shows)
         self._clock = clock
         self._next = 0
         self._checked_to = 0
         self._skipped: Ranges = ()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="batches")
+        # A thread begins with the first GPU: to pin there would take of its memory.
+        begin = None if pin is None else partial(torch.cuda.set_device, pin)
+        self._thread = ThreadPoolExecutor(1, "batches", begin)
         self._coming: dict[tuple[int, int], Future[_Step]] = {}
 
     def close(self) -> None:
-        """End the thread that reads ahead."""
+        """End the threads that read ahead."""
         self._forget()
         self._thread.shutdown()
+        if self._pictures is not None:
+            self._pictures.close()
 
     def step(self, first_sequence: int, sequences: int) -> list[MicroBatch]:
         """The micro-batches of this rank in the step of ``sequences`` from ``first_sequence``.
@@ -269,19 +290,41 @@ class Batches(Closing):
             )
 
     def _read_ahead(self, first: int, sequences: int) -> None:
-        for step in islice(self._following(first, sequences), self._ahead):
+        size = 0
+        for number, step in enumerate(islice(self._following(first, sequences), self._ahead)):
+            size += self._picture_bytes(*step)
+            if number and size > AHEAD_BYTES:
+                break
             if step not in self._coming:
                 self._coming[step] = self._thread.submit(self._load, *step)
+
+    def _picture_bytes(self, first: int, sequences: int) -> int:
+        """What the tiles of a step take in this rank's memory, but for padding in them."""
+        if self._pictures is None:
+            return 0
+        documents = [piece.document for i in self._mine(first, sequences) for piece in self.plan[i]]
+        features = int((self.plan.lengths(documents) - self.plan.tokens(documents)).sum())
+        return features * self._pictures.tiling.patch**2 * CHANNELS
 
     def _check_ahead(self, first: int, sequences: int) -> None:
         """Have the shards of later steps looked at, so that none waits while one is hashed."""
         for begin, count in islice(self._following(first, sequences), CHECKED_STEPS):
             if begin < self._checked_to:
                 continue
-            documents = [piece.document for i in self._mine(begin, count) for piece in self.plan[i]]
-            if not self.corpus.check_soon(np.unique(self.plan.places(documents)[0]).tolist()):
+            found = [piece.document for i in self._mine(begin, count) for piece in self.plan[i]]
+            documents = np.array(found, np.int64)
+            shards = self.plan.places(documents)[0]
+            if not self.corpus.check_soon(np.unique(shards).tolist()):
                 return
+            if self._pictures is not None:
+                pictured = np.unique(shards[self._pictured(documents)])
+                if not self._pictures.check_soon(pictured.tolist()):
+                    return
             self._checked_to = begin + count
+
+    def _pictured(self, documents: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Which documents have images: they are longer to a model than they are stored."""
+        return np.asarray(self.plan.lengths(documents) != self.plan.tokens(documents))
 
     def _following(self, first: int, sequences: int) -> Iterator[tuple[int, int]]:
         """The steps after one, as far as the plan goes: first sequence and count of each."""
@@ -322,7 +365,10 @@ class Batches(Closing):
         skipped = self._skipped
         pieces = {i: self.plan[i] for i in numbers if not _holds(skipped, i)}
         read, reasons = self._ids(pieces)
-        return _Step(pieces, read, self._micro_batches(numbers, pieces, read), reasons)
+        made = self._micro_batches(numbers, pieces, read)
+        for batch in made:
+            _share_tiles(batch, read)
+        return _Step(pieces, read, made, reasons)
 
     def _micro_batches(
         self, numbers: range, pieces: dict[int, list[Piece]], read: dict[int, list[_Ids]]
@@ -341,7 +387,7 @@ class Batches(Closing):
         flat = [(i, piece) for i, found in pieces.items() for piece in found]
         documents = np.array([piece.document for _, piece in flat], np.int64)
         lengths = self.plan.tokens(documents)
-        pictured = self.plan.lengths(documents) != lengths
+        pictured = self._pictured(documents)
         shards, offsets = self.plan.places(documents)
         stretches = [
             Stretch(
@@ -363,10 +409,17 @@ class Batches(Closing):
                 bad[stretch.shard] = self.corpus.condemn(
                     stretch.shard, f"document {piece.document} at {stretch.offset} {wrong}"
                 )
+        # All images of a step are begun before one is waited for.
+        coming = [
+            self._begin_pictures(piece, stretch.shard)
+            if shows and stretch.shard not in bad
+            else None
+            for (_, piece), stretch, shows in zip(flat, stretches, pictured, strict=True)
+        ]
         found: dict[int, list[_Ids]] = {i: [] for i in pieces}
         skipped: dict[int, BadShard] = {}
-        for (i, piece), stretch, offset, array, shows in zip(
-            flat, stretches, offsets, arrays, pictured, strict=True
+        for (i, piece), stretch, offset, array, pictures in zip(
+            flat, stretches, offsets, arrays, coming, strict=True
         ):
             if stretch.shard in bad:
                 skipped.setdefault(i, bad[stretch.shard])
@@ -375,9 +428,9 @@ class Batches(Closing):
                     stretch.shard, int(offset), piece.token_start + 1, len(array) - 1
                 )
                 ids = _Ids(array, carries)
-                if shows and i not in skipped:
+                if pictures is not None and i not in skipped:
                     try:
-                        ids = self._shown(piece, stretch.shard, ids)
+                        ids = self._shown(piece, stretch.shard, ids, pictures())
                     except DamagedImage as error:
                         skipped[i] = BadShard(
                             f"{error}; copy the file again, or build the run again, or go on "
@@ -387,7 +440,12 @@ class Batches(Closing):
                 found[i].append(ids)
         return {i: arrays for i, arrays in found.items() if i not in skipped}, skipped
 
-    def _shown(self, piece: Piece, shard: int, ids: _Ids) -> _Ids:
+    def _begin_pictures(self, piece: Piece, shard: int) -> Callable[[], list[Picture]]:
+        """Begin to read the images of a document; what waits for them."""
+        assert self._pictures is not None, "a plan without a tiling counts no features"
+        return self._pictures.begin(shard, piece.document - self.plan.first_document(shard))
+
+    def _shown(self, piece: Piece, shard: int, ids: _Ids, pictures: Sequence[Picture]) -> _Ids:
         """The ids of a document with images, whose images have their places.
 
         Raises
@@ -397,7 +455,6 @@ class Batches(Closing):
         """
         assert self._pictures is not None, "a plan without a tiling counts no features"
         row = piece.document - self.plan.first_document(shard)
-        pictures = self._pictures.of(shard, row)
         tokens = [picture.plan.tokens for picture in pictures]
         where = f"{self.corpus.run.store.uri}/{self.corpus.path(shard)}: row {row}"
         try:
@@ -453,7 +510,7 @@ class Batches(Closing):
                 bounds.append(end)
                 documents.append(NO_DOCUMENT)
                 starts.append(0)
-        return MicroBatch(
+        made = MicroBatch(
             tokens=torch.from_numpy(tokens),
             labels=torch.from_numpy(labels),
             cu_seqlens=torch.tensor(bounds, dtype=torch.int32),
@@ -463,8 +520,43 @@ class Batches(Closing):
             first_sequence=numbers.start,
             sequences=len(numbers),
             skipped=tuple(i for i in numbers if i not in read),
-            images=images_of(pictures),
+            images=self._images(pictures, tokens),
         )
+        return made if self._pin is None else _pinned(made)
+
+    def _images(self, pictures: list[Picture], tokens: npt.NDArray[np.int64]) -> Images | None:
+        """What the sequences show, and where."""
+        images = images_of(pictures)
+        if images is None or self._pictures is None:
+            return None
+        places = np.flatnonzero(tokens == self._pictures.image_token)
+        return replace(images, places=torch.from_numpy(places))
+
+
+def _share_tiles(batch: MicroBatch, read: dict[int, list[_Ids]]) -> None:
+    """Let the pictures that were read show the micro-batch's tiles: they are kept once."""
+    if batch.images is None:
+        return
+    tiles, at = batch.images.pixels.numpy(), 0
+    for i in range(batch.first_sequence, batch.first_sequence + batch.sequences):
+        for number, ids in enumerate(read.get(i, ())):
+            shared = []
+            for picture in ids.pictures:
+                end = at + len(picture.plan.tiles)
+                shared.append(replace(picture, tiles=tiles[at:end]))
+                at = end
+            read[i][number] = ids._replace(pictures=shared)
+
+
+def _pinned(batch: MicroBatch) -> MicroBatch:
+    """The same, what is sent to a GPU in memory that it reads by itself."""
+    return replace(
+        batch,
+        tokens=batch.tokens.pin_memory(),
+        labels=batch.labels.pin_memory(),
+        cu_seqlens=batch.cu_seqlens.pin_memory(),
+        images=None if batch.images is None else batch.images.pinned(),
+    )
 
 
 def _holds(ranges: Ranges, i: int) -> bool:

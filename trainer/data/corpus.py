@@ -5,12 +5,12 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import blake3
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -20,7 +20,9 @@ from dataflow.shards import ShardError, read_token_shard
 from dataflow.store import Store
 from mixtures.plan import Plan
 from trainer.closing import Closing
+from trainer.data.checks import Checks
 from trainer.data.errors import BadShard, DataError
+from trainer.data.hashing import HASH_BYTES, Closed, Hashing
 from trainer.data.loss_spans import LossSpans, has_spans
 
 Verify = Literal["hash", "size"]
@@ -33,12 +35,9 @@ READERS = 8
 """Reads under way at once from an object store."""
 CHECKERS = 2
 """Shards whose hash is computed at once, of those on an object store; of local ones, one."""
-CHECKS_WAITING = 8
-"""Shards that are looked at before they are read, at most."""
 OPEN_FILES = 128
 ATTEMPTS = 2
 """A read that failed is tried again on a fresh handle: connections end."""
-_HASH_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -60,10 +59,6 @@ class _Read:
     wanted: list[int]
 
 
-class _Closed(Exception):
-    """The corpus was closed while a shard was read for its hash."""
-
-
 class Corpus(Closing):
     """The token shards of a run.
 
@@ -78,6 +73,10 @@ class Corpus(Closing):
     dtype : uint16 or uint32, of the ids in the shards
     range_reads, bytes_read : int
         How many reads there were so far, and how long they were in all.
+    checks : Checks
+        The looks at shards, which `close` ends.
+    closed : Event
+        Set by `close`.
     """
 
     def __init__(self, run: Run, *, verify: Verify = "hash") -> None:
@@ -92,14 +91,13 @@ class Corpus(Closing):
         self.bytes_read = 0
         self._verify = verify
         self._lock = threading.Lock()
-        self._files: dict[int, pa.NativeFile] = {}
+        self._files: dict[str, pa.NativeFile] = {}
         self._spans: dict[int, LossSpans] = {}
         self._bad: dict[int, BadShard] = {}
-        self._checks: dict[int, Future[None]] = {}
-        self._closed = threading.Event()
+        self.closed = threading.Event()
         readers, checkers = (1, 1) if run.store.local is not None else (READERS, CHECKERS)
         self._readers = ThreadPoolExecutor(readers, thread_name_prefix="corpus-read")
-        self._checkers = ThreadPoolExecutor(checkers, thread_name_prefix="corpus-check")
+        self.checks = Checks(checkers)
 
     @classmethod
     def open(
@@ -166,8 +164,8 @@ class Corpus(Closing):
 
     def close(self) -> None:
         """Let go of files and threads."""
-        self._closed.set()
-        self._checkers.shutdown(cancel_futures=True)
+        self.closed.set()
+        self.checks.close()
         self._readers.shutdown()
         self._files.clear()
 
@@ -182,7 +180,7 @@ class Corpus(Closing):
         bad : what is wrong, by number of the shard
         """
         shards = sorted({stretch.shard for stretch in stretches})
-        for check in [self._begin_check(shard) for shard in shards]:
+        for check in [self.checks.begin(shard, partial(self._check, shard)) for shard in shards]:
             check.result()
         reads = [
             read
@@ -209,21 +207,7 @@ class Corpus(Closing):
         -------
         False where enough shards wait already; then ask again later.
         """
-        for shard in shards:
-            with self._lock:
-                known = shard in self._checks
-                waiting = sum(not check.done() for check in self._checks.values())
-            if not known and waiting >= CHECKS_WAITING:
-                return False
-            self._begin_check(shard)
-        return True
-
-    def _begin_check(self, shard: int) -> Future[None]:
-        """The only look at a shard, done or to come."""
-        with self._lock:
-            if shard not in self._checks:
-                self._checks[shard] = self._checkers.submit(self._check, shard)
-            return self._checks[shard]
+        return self.checks.soon((shard, partial(self._check, shard)) for shard in shards)
 
     def condemn(self, shard: int, what: str) -> BadShard:
         """Take a shard for bad from now on, in this process: it may come back whole in another."""
@@ -234,38 +218,53 @@ class Corpus(Closing):
             shard,
         )
         with self._lock:
-            self._files.pop(shard, None)
+            self._files.pop(self.path(shard), None)
             return self._bad.setdefault(shard, error)
 
     def _fetch(self, read: _Read) -> bytes | None:
         """The bytes of one read; None when that condemned the shard."""
         size = read.stop - read.start
-        for attempt in range(ATTEMPTS):
-            try:
-                data: bytes = self._file(read.shard).read_at(size, read.start)
-                break
-            except (OSError, pa.ArrowException) as error:
-                with self._lock:
-                    self._files.pop(read.shard, None)
-                if attempt == ATTEMPTS - 1:
-                    self.condemn(read.shard, f"cannot be read ({error})")
-                    return None
+        try:
+            data = self.read_at(self.path(read.shard), size, read.start)
+        except (OSError, pa.ArrowException) as error:
+            self.condemn(read.shard, f"cannot be read ({error})")
+            return None
         if len(data) != size:
             self.condemn(read.shard, f"found {len(data)} bytes at {read.start}, expected {size}")
             return None
-        with self._lock:
-            self.range_reads += 1
-            self.bytes_read += size
         return data
 
-    def _file(self, shard: int) -> pa.NativeFile:
-        """A shard, open. Those that were not read for long are closed."""
+    def read_at(self, path: str, size: int, start: int) -> bytes:
+        """One range read of a file of the run, or two where the first fails: ``size`` bytes from
+        ``start``, fewer where it ends. Threads may share it.
+
+        Raises
+        ------
+        OSError, ArrowException
+            As the second try did.
+        """
+        for attempt in range(ATTEMPTS):
+            try:
+                data: bytes = self._file(path).read_at(size, start)
+                break
+            except (OSError, pa.ArrowException):
+                with self._lock:
+                    self._files.pop(path, None)
+                if attempt == ATTEMPTS - 1:
+                    raise
         with self._lock:
-            file = self._files.pop(shard, None)
+            self.range_reads += 1
+            self.bytes_read += len(data)
+        return data
+
+    def _file(self, path: str) -> pa.NativeFile:
+        """A file of the run, open. Those that were not read for long are closed."""
+        with self._lock:
+            file = self._files.pop(path, None)
         if file is None:
-            file = self.run.store.open(self.path(shard))
+            file = self.run.store.open(path)
         with self._lock:
-            self._files[shard] = file
+            self._files[path] = file
             if len(self._files) > OPEN_FILES:
                 # Another thread may be reading it: it is closed when the last one lets go.
                 del self._files[next(iter(self._files))]
@@ -298,7 +297,7 @@ class Corpus(Closing):
                 else:
                     self._spans[shard] = self._find_spans(output.path)
                 return
-            except _Closed:
+            except Closed:
                 return  # nobody waits for it
             except (OSError, pa.ArrowException, ShardError) as error:
                 if attempt == ATTEMPTS - 1:
@@ -308,13 +307,13 @@ class Corpus(Closing):
         """Read a shard once from end to end, for its hash and its loss spans."""
         spans, damage = LossSpans({}), ""
         with self.run.store.open(path) as raw:
-            hashing = _Hashing(raw, self._closed)
-            source = io.BufferedReader(hashing, _HASH_BYTES)
+            hashing = Hashing(raw, self.closed)
+            source = io.BufferedReader(hashing, HASH_BYTES)
             try:
                 spans = LossSpans.of_samples(read_token_shard(source, path))
             except ShardError as error:
                 damage = str(error)
-            while source.read(_HASH_BYTES):
+            while source.read(HASH_BYTES):
                 pass
         if hashing.digest != expected:
             self.condemn(shard, f"found BLAKE3 {hashing.digest[:16]}…, expected {expected[:16]}…")
@@ -330,31 +329,6 @@ class Corpus(Closing):
                 return LossSpans({})
         with self.run.store.stream(path) as source:
             return LossSpans.of_samples(read_token_shard(source, path))
-
-
-class _Hashing(io.RawIOBase):
-    """Hashes (BLAKE3) what is read through it; once ``closed`` is set there is nothing more."""
-
-    def __init__(self, source: pa.NativeFile, closed: threading.Event) -> None:
-        super().__init__()
-        self._source = source
-        self._closed = closed
-        self._hash = blake3.blake3()
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if self._closed.is_set():
-            raise _Closed
-        data = self._source.read(len(buffer))
-        self._hash.update(data)
-        buffer[: len(data)] = data
-        return len(data)
-
-    @property
-    def digest(self) -> str:
-        return str(self._hash.hexdigest())
 
 
 def _coalesce(stretches: Sequence[Stretch], itemsize: int) -> Iterator[_Read]:

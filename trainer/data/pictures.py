@@ -6,34 +6,30 @@ many places as its tiling gives it features (newlines counted), all of which hol
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import blake3
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 import torch
 
 from dataflow.run import Run
 from dataflow.shards.marked import IMAGE_ROLE
-from dataflow.store import Store
+from trainer.closing import Closing
+from trainer.data.content import Content, DamagedImage, Placed
+from trainer.data.corpus import Corpus
 from trainer.data.errors import DataError
 from trainer.vision.images import Images
 from vl_data.decode import decode
-from vl_data.pixels import normalise, tile_bytes
+from vl_data.pixels import tile_bytes
 from vl_data.refusals import ImageRefused
 from vl_data.tiling import Plan, plan, tiling_of
 
-INDEXES = 8
-"""Shards whose index is kept in memory."""
-_BLOCK = 1 << 20
-
-
-class DamagedImage(Exception):
-    """An image of a document is not what the run stored; says which, and what is wrong."""
+MOST_DECODERS = 16
+"""Images that are decoded at once, at most."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +39,11 @@ class Picture:
     Attributes
     ----------
     plan : how it is tiled
-    tiles : uint8 [tiles, s, s, 3], the thumbnail first
+    tiles : uint8 [tiles, s, s, 3], the thumbnail first; None where images are not opened
     """
 
     plan: Plan
-    tiles: npt.NDArray[np.uint8]
+    tiles: npt.NDArray[np.uint8] | None
 
 
 class Expanded(NamedTuple):
@@ -57,14 +53,16 @@ class Expanded(NamedTuple):
     carries: npt.NDArray[np.bool_]
 
 
-class Pictures:
-    """The images of a run's documents, by one tiling. One thread at a time may use it.
+class Pictures(Closing):
+    """The images of a corpus's documents, by one tiling, read and decoded in threads.
 
     Parameters
     ----------
-    run : with an index of version 2
+    corpus : with an index that knows of images
     tiling : a name of ``vl_data.tiling.TILINGS``
-    check_hash : read each content shard that is asked for once, and compare its BLAKE3
+    opens : whether images are read: without, they have plans and no tiles, and no content shard is
+        opened
+    decoders : threads; by default as many as this rank's share of the cores it may run on
 
     Attributes
     ----------
@@ -73,90 +71,77 @@ class Pictures:
     Raises
     ------
     DataError
-        If the run's tokenizer has no id for images.
+        If the corpus's tokenizer has no id for images.
     """
 
-    def __init__(self, run: Run, tiling: str, *, check_hash: bool = True) -> None:
-        self.run = run
+    def __init__(
+        self, corpus: Corpus, tiling: str, *, opens: bool = True, decoders: int | None = None
+    ) -> None:
         self.tiling = tiling_of(tiling)
-        self.image_token = image_token_of(run)
-        self._check_hash = check_hash
-        self._rows: OrderedDict[int, pa.ListArray] = OrderedDict()
-        self._damage: dict[int, str] = {}
+        self.image_token = image_token_of(corpus.run)
+        self._corpus = corpus
+        self._content = Content(corpus, opens=opens)
+        count = decoders_here() if decoders is None else decoders
+        self._decoders = ThreadPoolExecutor(count, thread_name_prefix="images")
+
+    def close(self) -> None:
+        """End the threads; images that are not begun are dropped."""
+        self._decoders.shutdown(cancel_futures=True)
+
+    def check_soon(self, shards: Iterable[int]) -> bool:
+        """Have content shards looked at before they are read (`Content.check_soon`)."""
+        return self._content.check_soon(shards)
+
+    def begin(self, shard: int, row: int) -> Callable[[], list[Picture]]:
+        """Begin to read the images of the document in a row of a shard's index, in its order.
+
+        Returns
+        -------
+        What waits for them. It raises DamagedImage if the shard is not what the run wrote, or an
+        image cannot be decoded to what its index says.
+        """
+        try:
+            placed = self._content.images(shard, row)
+        except DamagedImage as error:
+            damage = error
+
+            def refuse() -> list[Picture]:
+                raise damage
+
+            return refuse
+        run = self._corpus.run
+        where = f"{run.store.uri}/{self._content.path(shard)}: image {{}} of row {row}"
+        coming = [
+            self._decoders.submit(self._picture, shard, one, where.format(number))
+            for number, one in enumerate(placed)
+        ]
+        return lambda: [one.result() for one in coming]
 
     def of(self, shard: int, row: int) -> list[Picture]:
-        """The images of the document in a row of a shard's index, in its order.
+        """The images of a document; waits for them, and raises as `begin` says."""
+        return self.begin(shard, row)()
 
-        Raises
-        ------
-        DamagedImage
-            If the shard is not what the run wrote, or an image cannot be decoded to what its index
-            says.
-        """
-        placed = self._images(shard)[row].as_py()
-        if not placed:
-            return []
-        path = self.run.shards[shard].pack.outputs["shard"].path
-        self._check(shard)
-        found = []
-        with self.run.store.open(path) as file:
-            for number, image in enumerate(placed):
-                where = f"{self.run.store.uri}/{path}: image {number} of row {row}"
-                found.append(self._picture(file, image, where))
-        return found
-
-    def _picture(self, file: Any, placed: dict[str, int], where: str) -> Picture:
-        size, offset = placed["bytes"], placed["offset"]
-        try:
-            data = file.read_at(size, offset)
-        except (OSError, pa.ArrowException) as error:
-            raise DamagedImage(f"{where} cannot be read ({error})") from error
-        if len(data) != size:
-            raise DamagedImage(f"{where}: found {len(data)} bytes at {offset}, expected {size}")
+    def _picture(self, shard: int, placed: Placed, where: str) -> Picture:
+        laid = plan(placed.width, placed.height, self.tiling)
+        if not self._content.opens:
+            return Picture(laid, None)
+        data = self._content.read(shard, placed, where)
         try:
             rgb = decode(data)
         except ImageRefused as error:
             raise DamagedImage(f"{where}: {error.reason}, {error.detail}") from error
-        width, height = placed["width"], placed["height"]
-        if rgb.shape[:2] != (height, width):
+        if rgb.shape[:2] != (placed.height, placed.width):
             raise DamagedImage(
-                f"{where}: found {rgb.shape[1]} x {rgb.shape[0]} pixels, expected {width} x "
-                f"{height} as its index says"
+                f"{where}: found {rgb.shape[1]} x {rgb.shape[0]} pixels, expected {placed.width} x "
+                f"{placed.height} as its index says"
             )
-        laid = plan(width, height, self.tiling)
         return Picture(laid, tile_bytes(rgb, laid, self.tiling))
 
-    def _images(self, shard: int) -> pa.ListArray:
-        rows = self._rows.pop(shard, None)
-        if rows is None:
-            record = self.run.shards[shard].tokenize
-            rows = self.run.table(record, "index")["images"].combine_chunks()
-        self._rows[shard] = rows
-        if len(self._rows) > INDEXES:
-            self._rows.popitem(last=False)
-        return rows
 
-    def _check(self, shard: int) -> None:
-        """Look once whether a content shard is what the run wrote."""
-        if shard not in self._damage:
-            self._damage[shard] = self._damage_of(shard)
-        if self._damage[shard]:
-            raise DamagedImage(self._damage[shard])
-
-    def _damage_of(self, shard: int) -> str:
-        output, store = self.run.shards[shard].pack.outputs["shard"], self.run.store
-        where = f"{store.uri}/{output.path}"
-        try:
-            size = store.size(output.path)
-            if size is None:
-                return f"{where} is not there"
-            if size != output.bytes:
-                return f"{where}: found {size:,} bytes, expected {output.bytes:,}"
-            if self._check_hash and (found := _blake3(store, output.path)) != output.blake3:
-                return f"{where}: found BLAKE3 {found[:16]}…, expected {output.blake3[:16]}…"
-        except (OSError, pa.ArrowException) as error:
-            return f"{where} cannot be read ({error})"
-        return ""
+def decoders_here() -> int:
+    """This rank's share of the cores that it may run on, as torchrun counts ranks of a node."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(MOST_DECODERS, len(os.sched_getaffinity(0)) // ranks))
 
 
 def image_token_of(run: Run) -> int:
@@ -214,16 +199,8 @@ def expand(
 
 
 def images_of(pictures: Sequence[Picture]) -> Images | None:
-    """The images of a micro-batch, float32 tiles normalised; None where there is none."""
-    if not pictures:
+    """The images of a micro-batch, tiles as bytes; None where there is none or none was opened."""
+    tiles = [picture.tiles for picture in pictures if picture.tiles is not None]
+    if not tiles:
         return None
-    tiles = np.concatenate([picture.tiles for picture in pictures])
-    return Images(torch.from_numpy(normalise(tiles)), tuple(p.plan for p in pictures))
-
-
-def _blake3(store: Store, path: str) -> str:
-    digest = blake3.blake3()
-    with store.open(path) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return str(digest.hexdigest())
+    return Images(torch.from_numpy(np.concatenate(tiles)), tuple(p.plan for p in pictures))

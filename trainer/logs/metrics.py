@@ -26,9 +26,11 @@ REQUIRED = (
 """The fields of every line, in this order.
 
 ``step`` counts the steps done, this one included: a checkpoint of step N goes with lines 1 to N.
-``tokens`` counts those of the stage likewise. ``loss`` is the mean over the batch's labels, in
-nats; ``grad_norm`` is taken before clipping; ``mfu`` is a part of 1, or null where the device's
-rate is not known; ``dropped_tokens`` counts slots that experts dropped for want of capacity.
+``tokens`` counts those of the stage likewise, in the schedule's unit: whole sequences, with the
+padding behind their documents; so does ``tokens_per_second``. ``loss`` is the mean over the batch's
+labels, in nats; ``grad_norm`` is taken before clipping; ``mfu`` is a part of 1, or null where the
+device's rate is not known, and counts no work on padding; ``dropped_tokens`` counts slots that
+experts dropped for want of capacity.
 """
 
 

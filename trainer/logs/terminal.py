@@ -120,6 +120,8 @@ class Terminal:
             f"lr {record['lr']:.3g}",
             f"{format_tokens(record['tokens_per_second'])} tok/s",
         ]
+        if record.get("padding"):
+            parts.append(f"padding {record['padding']:.1%}")
         if record["mfu"] is not None:
             parts.append(f"MFU {record['mfu']:.1%}")
         if record["dropped_tokens"]:

@@ -128,6 +128,7 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
             image_token=vision.image_token,
             group=self.pg_collection.tp,
             sequence_parallel=self.config.sequence_parallel,
+            places=None if images is None else images.places,
         )
 
     @property
@@ -150,6 +151,8 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
         if self.config.sequence_parallel:
             # Backward adds what the ranks' parts of the vocabulary make of hidden's gradient.
             hidden = gather_from_sequence_parallel_region(hidden, group=group)
+        if reduction == "sum" and hidden.device.type == "cpu":
+            hidden, labels = _predicting(hidden, labels)
         weight, rows = self.output_layer.weight, self.head_rows
         if rows < weight.shape[0]:
             # The loss takes a rank's rows to begin at rank · rows: count labels from there.
@@ -178,3 +181,15 @@ class LanguageModel(GPTModel):  # type: ignore[misc]
         if self.post_process:
             found["output_layer.weight"] = deviation
         return found
+
+
+def _predicting(hidden: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The tokens that have a label, where fewer than half have one, as in dialogues about images:
+    a head of many rows is most of a small model's work. Not on a GPU, which would be waited for.
+    """
+    rows = (labels != -100).nonzero().squeeze(1)
+    if 2 * len(rows) > len(labels):
+        return hidden, labels
+    if not len(rows):
+        rows = rows.new_zeros(1)
+    return hidden.index_select(0, rows), labels.index_select(0, rows)

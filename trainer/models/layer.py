@@ -18,7 +18,7 @@ from kernels.norms import add_rms_norm
 from trainer.models.config import ModelConfig
 from trainer.models.moe import MixtureOfExperts
 from trainer.models.norm import LayerNorm
-from trainer.models.segments import absent_sequences
+from trainer.models.segments import padding_of
 
 
 class Block(TransformerLayer):  # type: ignore[misc]
@@ -68,7 +68,7 @@ class Block(TransformerLayer):  # type: ignore[misc]
             eps=norm.eps,
         )
         # Set at each call: under recomputation and pipelines other micro-batches lie in between.
-        self.mlp.router.absent = absent_sequences(packed_seq_params)
+        self.mlp.router.padding = padding_of(packed_seq_params)
         out, _ = self.mlp(normed)
         residual = normed if self.normed_residual else total
         return torch.add(out, residual, alpha=self.alpha), context

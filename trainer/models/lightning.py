@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.process_groups_config import ProcessGroupCollection
@@ -26,7 +28,12 @@ from kernels.norm_gate import norm_gate
 from trainer.models.config import ModelConfig
 from trainer.models.deviations import Deviations, xavier
 from trainer.models.gathered import gathered_linears
+from trainer.models.mixer_flops import MixerFlops
+from trainer.models.recipe import ModelRecipe
 from trainer.models.segments import boundaries
+
+BLOCK = 256
+"""Tokens of a block, inside of which attention is counted as quadratic: MiniMax-01's."""
 
 
 class LightningAttention(MegatronModule):  # type: ignore[misc]
@@ -109,6 +116,21 @@ class LightningAttention(MegatronModule):  # type: ignore[misc]
             "linear_gate.weight": gain * xavier(hidden, inner),
             "linear_proj.weight": gain * xavier(inner, hidden),
         }
+
+    @staticmethod
+    def flops(recipe: ModelRecipe, segments: npt.NDArray[np.int64]) -> MixerFlops:
+        """Of a layer over segments of so many tokens each, int64 ``[segments]``.
+
+        Every token updates a state of d x d a head by the outer product of its key and value and
+        reads it by its query; inside its block it also meets the tokens up to itself as softmax
+        does.
+        """
+        tokens, inner = int(segments.sum()), recipe.heads * recipe.head_dim
+        full, rest = np.divmod(segments, BLOCK)
+        pairs = int((full * (BLOCK * (BLOCK + 1) // 2) + rest * (rest + 1) // 2).sum())
+        states = 4 * tokens * recipe.head_dim * inner
+        # q, k, v, gate and output
+        return MixerFlops(2 * tokens * recipe.hidden * 5 * inner, states + 4 * pairs * inner)
 
 
 class HeadsNorm(MegatronModule):  # type: ignore[misc]

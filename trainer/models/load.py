@@ -16,8 +16,9 @@ class Load:
     Attributes:
         slots: int64 ``[E]``, slots that chose each expert, before any was dropped.
         dropped: int64 ``[E]``, those of them beyond its capacity.
-        aux: fp32 scalar, the sum of the auxiliary losses of sequences, coefficient included.
-        sequences: their number.
+        aux: fp32 scalar, the sum of the auxiliary losses of sequences, coefficient included, each
+            as often as it has tokens.
+        tokens: int64 scalar, those that were routed.
     """
 
     def __init__(self, num_experts: int) -> None:
@@ -26,26 +27,35 @@ class Load:
         self.slots = torch.zeros(num_experts, dtype=torch.int64, device="cpu")
         self.dropped = torch.zeros_like(self.slots)
         self.aux = torch.zeros((), dtype=torch.float32, device="cpu")
-        self.sequences = 0
+        self.tokens = torch.zeros((), dtype=torch.int64, device="cpu")
 
     @torch.no_grad()
-    def add(self, experts: Tensor, dropped: Tensor, aux: Tensor) -> None:
-        """Counts choices int64 ``[N, k]``, drops bool ``[N, k]`` and losses ``[sequences]``."""
+    def add(
+        self,
+        experts: Tensor,
+        dropped: Tensor,
+        aux: Tensor,
+        tokens: Tensor,
+        padding: Tensor | None = None,
+    ) -> None:
+        """Counts choices int64 ``[N, k]`` and drops bool ``[N, k]``, but for ``padding``, bool
+        ``[N]``; and losses ``[sequences]`` of so many ``tokens`` each."""
         if self.slots.device != experts.device:
-            self.slots, self.dropped, self.aux = (
-                x.to(experts.device) for x in (self.slots, self.dropped, self.aux)
+            self.slots, self.dropped, self.aux, self.tokens = (
+                x.to(experts.device) for x in (self.slots, self.dropped, self.aux, self.tokens)
             )
-        flat = experts.reshape(-1)
-        self.slots.scatter_add_(0, flat, torch.ones_like(flat))
+        flat, one = experts.reshape(-1), torch.ones_like(experts)
+        if padding is not None:
+            one = one.masked_fill(padding[:, None], 0)
+        self.slots.scatter_add_(0, flat, one.reshape(-1))
         self.dropped.scatter_add_(0, flat, dropped.reshape(-1).to(torch.int64))
-        self.aux += aux.sum()
-        self.sequences += aux.numel()
+        self.aux += (aux * tokens).sum()
+        self.tokens += tokens.sum()
 
     def clear(self) -> None:
         """Starts again from zero."""
-        for counts in (self.slots, self.dropped, self.aux):
+        for counts in (self.slots, self.dropped, self.aux, self.tokens):
             counts.zero_()
-        self.sequences = 0
 
 
 @dataclass(frozen=True)
@@ -58,15 +68,15 @@ class Loads:
     Attributes:
         layers: int64 ``[layers]``, from 0 over the whole model (on the CPU).
         slots, dropped: int64 ``[layers, E]``.
-        aux: fp32 ``[layers]``, the mean over sequences.
-        sequences: int64 ``[layers]``, how many were counted (on the CPU).
+        aux: fp32 ``[layers]``, the mean over tokens of their sequences' losses.
+        tokens: int64 ``[layers]``, how many were counted.
     """
 
     layers: Tensor
     slots: Tensor
     dropped: Tensor
     aux: Tensor
-    sequences: Tensor
+    tokens: Tensor
 
 
 def take_loads(chunks: Iterable[nn.Module]) -> Loads:
@@ -87,8 +97,8 @@ def take_loads(chunks: Iterable[nn.Module]) -> Loads:
         layers=torch.tensor([router.layer_number - 1 for router in routers]),
         slots=torch.stack([load.slots for load in loads]),
         dropped=torch.stack([load.dropped for load in loads]),
-        aux=torch.stack([load.aux / max(load.sequences, 1) for load in loads]),
-        sequences=torch.tensor([load.sequences for load in loads]),
+        aux=torch.stack([load.aux / load.tokens.clamp_min(1) for load in loads]),
+        tokens=torch.stack([load.tokens.clone() for load in loads]),
     )
     for load in loads:
         load.clear()

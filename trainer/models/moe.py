@@ -41,7 +41,7 @@ class MixtureOfExperts(MoELayer):  # type: ignore[misc]
     def route(
         self,
         hidden_states: Tensor,
-        padding_mask: Tensor | None = None,  # noqa: ARG002 (packed sequences have no padding)
+        padding_mask: Tensor | None = None,  # noqa: ARG002 (the router knows it)
     ) -> tuple[Tensor, Tensor]:
         """Weights fp32 and choices bool, ``[t, E]`` each, as the dispatcher takes them."""
         experts, weights = self.router(hidden_states)

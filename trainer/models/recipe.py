@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trainer.stages.amounts import Scale, Tokens
 from trainer.vision.recipe import VisionRecipe
+from vl_data.tiling import tiling_of
 
 
 class _Part(BaseModel):
@@ -55,20 +56,31 @@ class StageDefaults(_Part):
     """How stages are run for a model of this size, where the command line does not say.
 
     ``scale``, ``tokens`` (the budget) and ``batch`` (of the first steps) as in
-    ``trainer.stages.scaling``; ``rates``: what the scaled learning rates are multiplied by;
-    ``long_qa``: the share of long questions, 0 for none; ``tiling``: that of every stage with
-    images, for a tower of other tiles than the stages' own.
+    ``trainer.stages.scaling``; ``rates``: what the scaled learning rates are multiplied by,
+    ``tokens_of``, ``batch_of``, ``rates_of``: and those of some stages instead, by name;
+    ``long_qa``: the share of long questions, 0 for none; ``tilings``: what the tilings of
+    stages with images are replaced by, for a tower of other tiles than the stages' own.
     ``micro_batch``: tokens that go through the model at once, at most, where that is more than one
     sequence.
     """
 
     scale: Scale = Fraction(1)
     tokens: Tokens | None = None
+    tokens_of: dict[str, Tokens] = {}
     batch: Tokens | None = None
+    batch_of: dict[str, Tokens] = {}
     rates: float = Field(default=1.0, gt=0)
+    rates_of: dict[str, Annotated[float, Field(gt=0)]] = {}
     long_qa: float | None = Field(default=None, ge=0, le=1)
-    tiling: str | None = None
+    tilings: dict[str, str] = {}
     micro_batch: Tokens = 1
+
+    @field_validator("tilings")
+    @classmethod
+    def _known(cls, tilings: dict[str, str]) -> dict[str, str]:
+        for name in (*tilings, *tilings.values()):
+            tiling_of(name)
+        return tilings
 
 
 class ModelRecipe(_Part):

@@ -24,14 +24,28 @@ class Choices(NamedTuple):
     Attributes:
         experts: int64 ``[N, k]``, in the order of their probabilities.
         weights: fp32 ``[N, k]``: probabilities of the chosen, which add up to 1.
-        dropped: bool ``[N, k]``: beyond the capacity of the expert.
+        dropped: bool ``[N, k]``: beyond the capacity of the expert; never of padding.
         probabilities: fp32 ``[N, E]``, of all experts.
+        padding: bool ``[N]``, tokens that no expert takes, whatever they chose; None for none.
     """
 
     experts: Tensor
     weights: Tensor
     dropped: Tensor
     probabilities: Tensor
+    padding: Tensor | None = None
+
+    def taken(self) -> Tensor:
+        """int64 ``[N, k]``: the experts that take each token, -1 where a slot has none."""
+        without = self.dropped if self.padding is None else self.dropped | self.padding[:, None]
+        return self.experts.masked_fill(without, -1)
+
+    def tokens(self, length: int) -> Tensor:
+        """int64 ``[sequences]``: how many of the ``length`` tokens of each are no padding."""
+        sequences = len(self.experts) // length
+        if self.padding is None:
+            return torch.full((sequences,), length, device=self.experts.device)
+        return (~self.padding).view(sequences, length).sum(1)
 
 
 class Router(TopKRouter):  # type: ignore[misc]
@@ -42,13 +56,15 @@ class Router(TopKRouter):  # type: ignore[misc]
     auxiliary loss. So a sequence is routed the same way on any rank, in any micro-batch. Under
     sequence parallelism the ranks gather their logits and each routes whole sequences.
 
-    The auxiliary loss of a sequence is taken L times, for Megatron-Core divides every gradient by
-    the tokens of the step that have a label: with labels on all tokens it comes to the mean over
-    sequences. Its gradient goes through ``MoEAuxLossAutoScaler``. ``load`` has what was counted.
+    The auxiliary loss of a sequence is taken as often as it has tokens, for Megatron-Core divides
+    every gradient by the tokens of the step that have a label: with labels on all tokens it comes
+    to the mean over tokens. Its gradient goes through ``MoEAuxLossAutoScaler``. ``load`` has what
+    was counted.
 
-    A sequence that only fills a place, because its shard could not be read, is routed like any
-    other but counts nowhere: the block says by ``absent``, bool ``[sequences]``, which those are in
-    the call that follows.
+    Tokens that only fill a place, behind the last document of a sequence or in one whose shard
+    could not be read, go to no expert: they take no room there and count nowhere. The block says
+    by ``padding``, bool over all tokens of the micro-batch, which those are in the call that
+    follows. Capacity stays that of L tokens.
     """
 
     def __init__(
@@ -56,12 +72,12 @@ class Router(TopKRouter):  # type: ignore[misc]
     ) -> None:
         super().__init__(config, pg_collection)
         self.load = Load(config.recipe.experts.count)
-        self.absent: Tensor | None = None
+        self.padding: Tensor | None = None
 
     def forward(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Hidden states ``[t, 1, h]`` to choices and their weights, ``[t, k]`` each.
 
-        Choices are int64, -1 where the slot is dropped; weights are fp32.
+        Choices are int64, -1 where the slot is dropped or the token padding; weights are fp32.
 
         Raises:
             ValueError: where the tokens of all tensor-parallel ranks are not whole sequences.
@@ -74,8 +90,8 @@ class Router(TopKRouter):  # type: ignore[misc]
             logits = gather_from_sequence_parallel_region(
                 logits, tensor_parallel_output_grad=False, group=self.tp_group
             )
-        chosen = choose(logits, self.config)
-        experts = chosen.experts.masked_fill(chosen.dropped, -1)
+        chosen = choose(logits, self.config, self.padding)
+        experts = chosen.taken()
         weights = self._balance(chosen)
         if not self.config.sequence_parallel:
             return experts, weights
@@ -88,15 +104,13 @@ class Router(TopKRouter):  # type: ignore[misc]
         if not torch.is_grad_enabled():
             return chosen.weights
         aux = auxiliary_losses(chosen, self.config)
-        experts, dropped = chosen.experts, chosen.dropped
-        if self.absent is not None:
-            there = ~self.absent
-            tokens = there.repeat_interleave(self.config.sequence_tokens)
-            aux, experts, dropped = aux[there], experts[tokens], dropped[tokens]
-        self.load.add(experts, dropped, aux.detach())
-        if not self.training or self.config.recipe.experts.aux_loss.coefficient == 0:
+        tokens = chosen.tokens(self.config.sequence_tokens)
+        self.load.add(chosen.experts, chosen.dropped, aux.detach(), tokens, chosen.padding)
+        coefficient = self.config.recipe.experts.aux_loss.coefficient
+        # Of a router that does not train, what comes before it would be trained for balance.
+        if not self.training or coefficient == 0 or not self.weight.requires_grad:
             return chosen.weights
-        total = aux.sum() * self.config.sequence_tokens
+        total = (aux * tokens).sum()
         weights: Tensor = MoEAuxLossAutoScaler.apply(chosen.weights, total)
         return weights
 
@@ -105,8 +119,8 @@ class Router(TopKRouter):  # type: ignore[misc]
         return {"weight": xavier(self.config.recipe.hidden, self.num_experts)}
 
 
-def choose(logits: Tensor, config: ModelConfig) -> Choices:
-    """Routes whole sequences by their logits, fp32 ``[N, E]``.
+def choose(logits: Tensor, config: ModelConfig, padding: Tensor | None = None) -> Choices:
+    """Routes whole sequences by their logits, fp32 ``[N, E]``, but for ``padding``, bool ``[N]``.
 
     Raises:
         ValueError: unless N is a multiple of ``config.sequence_tokens``.
@@ -125,23 +139,32 @@ def choose(logits: Tensor, config: ModelConfig) -> Choices:
         dropped = torch.zeros_like(experts, dtype=torch.bool)
     else:
         dropped = over_capacity(
-            experts,
+            experts if padding is None else experts.masked_fill(padding[:, None], -1),
             weights.detach(),
             sizes.count,
             expert_capacity(length, sizes.top_k, sizes.count, sizes.capacity_factor),
             drop=sizes.drop,
             sequence_ids=torch.arange(tokens, device=logits.device) // length,
         )
-    return Choices(experts, weights, dropped, probabilities)
+    return Choices(experts, weights, dropped, probabilities, padding)
 
 
 def auxiliary_losses(chosen: Choices, config: ModelConfig) -> Tensor:
-    """fp32 ``[sequences]``: ``coefficient · scale · Σ_i f_i m_i`` (see ``recipe.AuxLoss``)."""
+    """fp32 ``[sequences]``: ``coefficient · scale · Σ_i f_i m_i`` (see ``recipe.AuxLoss``).
+
+    Shares and means are over tokens that are no padding; a sequence of padding has a loss of 0.
+    """
     sizes, length = config.recipe.experts, config.sequence_tokens
     rows = chosen.experts.reshape(-1, length * sizes.top_k)
+    probabilities, one = chosen.probabilities, torch.ones_like(rows, dtype=torch.float32)
+    if chosen.padding is not None:
+        probabilities = probabilities.masked_fill(chosen.padding[:, None], 0)
+        without = chosen.padding[:, None].expand(-1, sizes.top_k)
+        one = one.masked_fill(without.reshape(rows.shape), 0)
     slots = torch.zeros(rows.shape[0], sizes.count, dtype=torch.float32, device=rows.device)
-    slots.scatter_add_(1, rows, torch.ones_like(rows, dtype=torch.float32))
-    share = slots / rows.shape[1]
-    mean = chosen.probabilities.view(-1, length, sizes.count).mean(1)
+    slots.scatter_add_(1, rows, one)
+    tokens = chosen.tokens(length).clamp_min(1)[:, None]
+    share = slots / (tokens * sizes.top_k)
+    mean = probabilities.view(-1, length, sizes.count).sum(1) / tokens
     scale = 1 / sizes.count if sizes.aux_loss.scale == "paper" else sizes.count
     return sizes.aux_loss.coefficient * scale * (share * mean).sum(1)

@@ -11,16 +11,17 @@ from torch import Tensor
 
 @dataclass
 class Packed(PackedSeqParams):  # type: ignore[misc]
-    """Megatron-Core's record of boundaries, and which packed sequences only fill a place.
+    """Megatron-Core's record of boundaries, and which tokens only fill a place.
 
-    ``absent``: bool ``[sequences]``, or None where there is none. These have no labels, and count
-    neither in the load of routers nor in their auxiliary loss.
+    ``padding``: bool ``[T]``, or None where there is none. These have no labels, and no expert
+    takes them: they use up no capacity, and count neither in the load of routers nor in their
+    auxiliary loss.
     """
 
-    absent: Tensor | None = None
+    padding: Tensor | None = None
 
 
-def pack(cu_seqlens: Tensor, longest: int, absent: Tensor | None = None) -> Packed:
+def pack(cu_seqlens: Tensor, longest: int, padding: Tensor | None = None) -> Packed:
     """The record of boundaries ``cu_seqlens``, int32 ``[n + 1]`` from 0 to T; see :class:`Packed`.
 
     ``longest``: the tokens of the longest segment, or a bound on it, known without asking a GPU.
@@ -31,7 +32,7 @@ def pack(cu_seqlens: Tensor, longest: int, absent: Tensor | None = None) -> Pack
         cu_seqlens_kv=cu_seqlens,
         max_seqlen_q=longest,
         max_seqlen_kv=longest,
-        absent=absent,
+        padding=padding,
     )
 
 
@@ -49,9 +50,9 @@ def whole_sequences(tokens: int, sequence_tokens: int, device: torch.device) -> 
     return pack(cuts, sequence_tokens)
 
 
-def absent_sequences(packed: PackedSeqParams | None) -> Tensor | None:
-    """Which packed sequences only fill a place, bool ``[sequences]``; None where none does."""
-    return packed.absent if isinstance(packed, Packed) else None
+def padding_of(packed: PackedSeqParams | None) -> Tensor | None:
+    """Which tokens only fill a place, bool ``[T]``; None where none does."""
+    return packed.padding if isinstance(packed, Packed) else None
 
 
 def boundaries(packed: PackedSeqParams | None) -> tuple[Tensor, int]:

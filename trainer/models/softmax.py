@@ -6,6 +6,8 @@ from inspect import signature
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from megatron.core.packed_seq_params import PackedSeqParams
 from megatron.core.process_groups_config import ProcessGroupCollection
@@ -18,6 +20,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from kernels.rotary import rotary
 from trainer.models.config import ModelConfig
 from trainer.models.deviations import Deviations, xavier
+from trainer.models.mixer_flops import MixerFlops
+from trainer.models.recipe import ModelRecipe
 from trainer.models.segments import boundaries
 
 
@@ -87,6 +91,16 @@ class SoftmaxAttention(MegatronModule):  # type: ignore[misc]
             "linear_qkv.weight": torch.cat([q, k, gain * k]).repeat(recipe.kv_heads),
             "linear_proj.weight": gain * xavier(inner, hidden),
         }
+
+    @staticmethod
+    def flops(recipe: ModelRecipe, segments: npt.NDArray[np.int64]) -> MixerFlops:
+        """Of a layer over segments of so many tokens each, int64 ``[segments]``: every token meets
+        those up to itself."""
+        tokens, inner = int(segments.sum()), recipe.heads * recipe.head_dim
+        width = 2 * inner + 2 * recipe.kv_heads * recipe.head_dim  # q and output, k and v
+        # In Python's integers: a segment of 2³² tokens squared would wrap around in int64.
+        pairs = sum(n * (n + 1) // 2 for n in segments.tolist())
+        return MixerFlops(2 * tokens * recipe.hidden * width, 4 * pairs * inner)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, cu_seqlens: Tensor, longest: int) -> Tensor:

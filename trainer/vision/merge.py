@@ -10,6 +10,7 @@ from megatron.core.utils import get_pg_rank
 from torch import Tensor, nn
 
 from trainer.vision.images import Images
+from trainer.vision.pixels import upload
 from vl_data.tiling import Plan, Tiling, plan
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def features_of(tower: VisionTower, projector: Projector, images: Images | None)
     if images is not None and images.plans:
         weight = tower.patch_embedding
         shown = images.to(weight.device)
-        found: Tensor = projector(tower(shown.pixels), shown.plans)
+        found: Tensor = projector(tower(shown.normalised()), shown.plans)
         return found
     if not (torch.is_grad_enabled() and (_trains(tower) or _trains(projector))):
         return None
@@ -44,10 +45,9 @@ def merge(
     image_token: int,
     group: Any,
     sequence_parallel: bool,
+    places: Tensor | None = None,
 ) -> Tensor:
     """The embedded sequence with features, in order, at the places of the image's id.
-
-    It reads back where these places are: on a GPU it waits for the device, once.
 
     Args:
         embedded: ``[T, 1, h]``, or under sequence parallelism this rank's ``[T/tp, 1, h]``.
@@ -56,11 +56,14 @@ def merge(
         image_token: the id.
         group: of tensor-parallel ranks.
         sequence_parallel: whether each holds a part of the sequence.
+        places: of the id, int64 ``[F]`` on the CPU. Without, they are read back from ``tokens``: on
+            a GPU that waits for the device.
 
     Raises:
         ValueError: where places and features are not as many.
     """
-    places = (tokens == image_token).nonzero().squeeze(1)
+    if places is None:
+        places = (tokens == image_token).nonzero().squeeze(1)
     given = 0 if features is None else len(features)
     if len(places) != given:
         raise ValueError(
@@ -77,6 +80,7 @@ def merge(
         bounds = torch.tensor([start, start + len(embedded)], device=places.device)
         first, end = torch.searchsorted(places, bounds).tolist()
         places, features = places[first:end] - start, features[first:end]
+    places = upload(places, embedded.device)
     return embedded.index_copy(0, places, features[:, None].to(embedded.dtype))
 
 

@@ -13,6 +13,7 @@ from trainer.models.config import ModelConfig
 from trainer.models.deviations import Deviations, xavier
 from trainer.vision.images import order_of
 from trainer.vision.mlp import Mlp
+from trainer.vision.pixels import upload
 from trainer.vision.recipe import VisionRecipe
 from vl_data.tiling import Plan
 
@@ -42,13 +43,13 @@ class Projector(MegatronModule):  # type: ignore[misc]
     def forward(self, features: Tensor, plans: Sequence[Plan]) -> Tensor:
         """Features of all tiles ``[n, side², before]`` to what the sequences take, ``[F, h]``."""
         order = order_of(plans, self.side)
-        kept, places = (x.to(features.device) for x in (order.kept, order.places))
+        kept, places = (upload(x, features.device) for x in (order.kept, order.places))
         # The linear layers want three dimensions.
         projected = self.mlp(features.flatten(0, 1).index_select(0, kept)[None])[0]
         shape = order.tokens, projected.shape[1]
         packed = projected.new_zeros(shape).index_copy(0, places, projected)
         newline = torch.ones(order.tokens, 1, dtype=torch.bool, device=places.device)
-        newline[places] = False
+        newline.index_fill_(0, places, False)
         # Chosen, not copied to their places: the newline is part of the graph without any row too,
         # and its gradient is a sum in a fixed order.
         return torch.where(newline, self.newline, packed)

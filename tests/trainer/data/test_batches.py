@@ -349,7 +349,7 @@ def test_shards_are_looked_at_before_the_step_that_reads_them(
 
     monkeypatch.setattr(batches.corpus, "_check", remember)
     batches.step(0, 1)
-    wait(list(batches.corpus._checks.values()), timeout=60)
+    wait(batches.corpus.checks.begun, timeout=60)
     needed = [
         shard
         for i in range(1 + CHECKED_STEPS)

@@ -64,6 +64,10 @@ def test_padding_is_a_segment_without_document_and_labels(tmp_path: Path) -> Non
                 assert set(micro.tokens[bounds[n] : bounds[n + 1]].tolist()) == {EOD}
                 assert set(micro.labels[bounds[n] : bounds[n + 1]].tolist()) == {IGNORED}
             assert micro.skipped == ()
+            filling = np.repeat(micro.documents.numpy() == NO_DOCUMENT, np.diff(bounds))
+            found = np.zeros(len(filling), bool) if micro.padding is None else micro.padding
+            assert np.array_equal(found, filling)
+            assert (micro.padding is None) == (not filling.any())
     assert padded > 10
     assert cut > 5
 

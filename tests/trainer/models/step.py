@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tests.trainer.models.margins import Margin, margins
+from benchmarks.trainer.margins import Margin, margins
 from tests.trainer.models.small import LENGTH, build, cuts, tokens
 from trainer.megatron.start import Layout, Ranks, start
 from trainer.models.recipe import ModelRecipe

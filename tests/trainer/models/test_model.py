@@ -104,6 +104,24 @@ def test_losses_are_those_of_the_logits(fp32_head: bool) -> None:
     assert (losses[::7] == 0).all()
 
 
+@pytest.mark.parametrize("every", [2, 9, 1000])
+def test_the_sum_of_few_losses_is_that_of_all(every: int) -> None:
+    """Where few tokens have a label the head makes theirs alone: the same sum and gradients."""
+    model = build(recipe())
+    ids = tokens(2)
+    labels = torch.full_like(ids, -100)
+    labels[5::every] = ids.roll(-1)[5::every]
+    if every == 1000:
+        labels[:] = -100
+    found = []
+    for reduction in ("none", "sum"):
+        model.zero_grad()
+        total = model(ids, labels, reduction=reduction).sum()
+        total.backward()
+        found.append((total.detach(), [parameter.grad for parameter in model.parameters()]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("residual", ["deepnorm", "pre"])
 def test_every_parameter_learns(residual: str) -> None:
     model = build(recipe(residual=residual))

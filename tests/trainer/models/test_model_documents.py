@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.trainer.models.margins import margins
+from benchmarks.trainer.margins import margins
 from tests.trainer.models.small import LENGTH, VOCAB, build, cuts, recipe, tokens
 from trainer.models.recipe import ModelRecipe
 from trainer.models.segments import pack

@@ -22,11 +22,14 @@ def layer_of(model: ModelRecipe) -> Any:
     return build(model).decoder.layers[0].mlp
 
 
-def by_loop(x: Tensor, weights: list[Tensor], sizes: ModelRecipe) -> tuple[Tensor, Tensor, Tensor]:
-    """Output ``[T, h]``, drops of each expert, and the auxiliary losses of the sequences."""
+def by_loop(
+    x: Tensor, weights: list[Tensor], sizes: ModelRecipe, real: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output ``[T, h]``, drops of each expert, and the auxiliary losses of the sequences, of which
+    so many first tokens are ``real`` and the others padding."""
     experts, (gate, gate_up, down) = sizes.experts, weights
     rows, dropped, losses = [], torch.zeros(experts.count, dtype=torch.int64), []
-    for sequence in x.view(-1, LENGTH, x.shape[1]):
+    for sequence, count in zip(x.view(-1, LENGTH, x.shape[1]), real, strict=True):
         probability = torch.softmax(sequence @ gate.T, 1)
         top, choice = probability.topk(experts.top_k)
         weight = top / top.sum(1, keepdim=True)
@@ -34,9 +37,9 @@ def by_loop(x: Tensor, weights: list[Tensor], sizes: ModelRecipe) -> tuple[Tenso
         share = []
         for e in range(experts.count):
             slots = [
-                (t, j) for t in range(LENGTH) for j in range(experts.top_k) if choice[t, j] == e
+                (t, j) for t in range(count) for j in range(experts.top_k) if choice[t, j] == e
             ]
-            share.append(len(slots) / (LENGTH * experts.top_k))
+            share.append(len(slots) / max(1, count * experts.top_k))
             if experts.capacity_factor is not None:
                 room = math.ceil(experts.capacity_factor * LENGTH * experts.top_k / experts.count)
                 if experts.drop == "probability":
@@ -49,7 +52,7 @@ def by_loop(x: Tensor, weights: list[Tensor], sizes: ModelRecipe) -> tuple[Tenso
                     0, torch.tensor(t), (weight[t, j] * (down[e] @ (silu(g) * u)))[None]
                 )
         scale = {"paper": 1 / experts.count, "megatron": experts.count}[experts.aux_loss.scale]
-        products = torch.tensor(share) * probability.mean(0)
+        products = torch.tensor(share) * probability[:count].sum(0) / max(1, count)
         losses.append(experts.aux_loss.coefficient * scale * products.sum())
         rows.append(out)
     return torch.cat(rows), dropped, torch.stack(losses)
@@ -64,17 +67,21 @@ def by_loop(x: Tensor, weights: list[Tensor], sizes: ModelRecipe) -> tuple[Tenso
         pytest.param({"top_k": 3, "aux_loss": {"coefficient": 5.0, "scale": "paper"}}, id="paper"),
     ],
 )
-def test_layer_is_the_loop(experts: dict[str, object]) -> None:
+@pytest.mark.parametrize("real", [[LENGTH, LENGTH], [0, 21, LENGTH]], ids=["full", "padded"])
+def test_layer_is_the_loop(experts: dict[str, object], real: list[int]) -> None:
     sizes = recipe(experts=experts)
     layer = layer_of(sizes)
-    x = torch.randn(2 * LENGTH, 32, generator=torch.Generator().manual_seed(3), requires_grad=True)
+    shape = len(real) * LENGTH, 32
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(3), requires_grad=True)
     weights = [layer.router.weight, layer.experts.gate_up, layer.experts.down]
-    cotangent = torch.randn(2 * LENGTH, 32, generator=torch.Generator().manual_seed(4))
+    cotangent = torch.randn(shape, generator=torch.Generator().manual_seed(4))
 
-    expected, dropped, losses = by_loop(x, weights, sizes)
-    total = (expected * cotangent).sum() + LENGTH * losses.sum()
+    expected, dropped, losses = by_loop(x, weights, sizes, real)
+    total = (expected * cotangent).sum() + (torch.tensor(real) * losses).sum()
     wanted = torch.autograd.grad(total, [x, *weights])
 
+    if sum(real) < len(x):
+        layer.router.padding = torch.cat([torch.arange(LENGTH) >= count for count in real])
     out = layer(x[:, None])[0][:, 0]
     found = torch.autograd.grad((out * cotangent).sum(), [x, *weights])
 
@@ -82,10 +89,12 @@ def test_layer_is_the_loop(experts: dict[str, object]) -> None:
     for one, two in zip(found, wanted, strict=True):
         assert (one - two).abs().max() < 1e-5 * two.abs().max()
     loads = take_loads([layer])
-    assert loads.slots.sum() == 2 * LENGTH * sizes.experts.top_k
+    assert loads.tokens.tolist() == [sum(real)]
+    assert loads.slots.sum() == sum(real) * sizes.experts.top_k
     assert torch.equal(loads.dropped[0], dropped)
     assert (dropped.sum() > 0) == (sizes.experts.capacity_factor is not None)
-    torch.testing.assert_close(loads.aux[0], losses.mean())
+    mean = (torch.tensor(real) * losses).sum() / sum(real)
+    torch.testing.assert_close(loads.aux[0], mean)
 
 
 def test_the_dispatched_layer_is_the_direct_one() -> None:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
+from benchmarks.trainer.margins import MARGIN, Margin, NearTie
 from tests.trainer.models.agreement import LAYOUTS, MODELS, PADDED, compare, steps
-from tests.trainer.models.margins import MARGIN, Margin, NearTie
 from tests.trainer.models.small import LENGTH, VOCAB
 from tests.trainer.models.step import SEQUENCES
 from trainer.megatron.start import Layout

@@ -13,6 +13,8 @@ from trainer.stages.loading import load_model
 from trainer.vision.reference import VisionReference
 
 MODEL = recipe()
+OWNERS = {"vision_tower": "vision", "multi_modal_projector": "projector"}
+"""Parts of a model by what the released names of their tensors begin with."""
 
 
 def test_counts_are_torchs() -> None:
@@ -36,10 +38,39 @@ def test_counts_are_torchs() -> None:
     with FlopCounterMode(display=False) as counter:
         projected.sum().backward()  # type: ignore[no-untyped-call]
     patches = 2 * 3 * 16 * 588 * vision.hidden
-    both = 2 * (counted.tower + counted.projector)
-    assert counter.get_total_flops() == both - patches
+    assert counted.tower_input == patches
+    images = counted.tower + counted.projector
+    assert counter.get_total_flops() == 2 * images - patches
+    assert counted.training == 3 * counted.forward - patches
     text = count_flops(MODEL, [5], VOCAB)
-    assert counted.language == text.forward == counted.forward - both // 2
+    assert counted.language == text.forward == counted.forward - images
+
+
+def test_of_what_is_frozen_products_fall_away() -> None:
+    """Against torch's count of the reference's backward pass, of which each part may be frozen."""
+    vision = MODEL.vision
+    assert vision is not None
+    pixels = torch.zeros(2, 3, 56, 56)
+    for parts in (("vision",), ("projector",), ("vision", "projector")):
+        weights = {
+            key: torch.zeros(shape, requires_grad=owner in parts)
+            for one in parameters(MODEL, VOCAB).values()
+            for key, shape in one.keys.items()
+            for owner in [OWNERS.get(key.split(".")[0], "language")]
+        }
+        reference = VisionReference(vision, weights)
+        with FlopCounterMode(display=False) as counter:
+            kept = reference.tower(pixels).flatten(0, 1)[:20]
+            reference.project(kept).sum().backward()  # type: ignore[no-untyped-call]
+        counted = count_flops(MODEL, [0], VOCAB, tiles=2, features=20, labels=0)
+        assert counted.language == 0
+        assert counter.get_total_flops() == counted.training_of(parts)
+
+
+def test_the_head_is_for_labels() -> None:
+    every, some = (count_flops(MODEL, [7, 5], VOCAB, labels=labels) for labels in (None, 4))
+    assert some.head * 3 == every.head == count_flops(MODEL, [7, 5], VOCAB, labels=12).head
+    assert some.forward - some.head == every.forward - every.head
 
 
 def test_by_hand_for_minimax_vl_01() -> None:
@@ -62,7 +93,8 @@ def test_frozen_parts_cost_less() -> None:
         (("vision",), (3, 2, 2)),
     ):
         expected = sum(n * one for n, one in zip(passes, (tower, projector, language), strict=True))
-        assert counted.training_of(parts) == expected
+        first = {"vision": counted.tower_input, "projector": counted.projector_input}
+        assert counted.training_of(parts) == expected - first.get(parts[0], 0)
     assert counted.training_of(("vision", "projector", "language")) == counted.training
 
 

@@ -12,8 +12,10 @@ from trainer.convert.vision_names import tower_parameters, vision_parameters
 from trainer.megatron.start import Layout
 from trainer.models.build import build_model, count_parameters
 from trainer.models.config import transformer_config
-from trainer.stages.loading import load_model
+from trainer.models.recipe import StageDefaults
+from trainer.stages.loading import load_model, load_stage, names_of
 from trainer.vision.recipe import VisionRecipe
+from vl_data.tiling import TILINGS
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,25 @@ from trainer.vision.recipe import VisionRecipe
 def test_refuses(change: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         VisionRecipe(**(VISION | change))
+
+
+@pytest.mark.parametrize("name", ["tiny-vl", "400m-vl", "minimax-vl-01"])
+def test_stages_show_presets_images_by_tilings_of_their_tiles(name: str) -> None:
+    model = load_model(name)
+    assert model.vision is not None
+    stages = [stage for stage in names_of("stages") if stage.startswith("vl_")]
+    assert {"vl_stage1", "vl_stage2"} <= set(stages)
+    for stage in map(load_stage, stages):
+        assert stage.tiling is not None
+        shown = TILINGS[model.stages.tilings.get(stage.tiling, stage.tiling)]
+        assert (shown.tile, shown.patch) == (model.vision.tile, model.vision.patch)
+        # A stage of one squeezed tile stays one.
+        assert bool(shown.grids) == bool(TILINGS[stage.tiling].grids)
+
+
+def test_a_replaced_tiling_has_a_name_that_is_known() -> None:
+    with pytest.raises(ValueError, match="tiling: found 'fixed57', expected one of released28"):
+        StageDefaults(tilings={"fixed336": "fixed57"})
 
 
 def test_a_recipe_takes_one_image_token() -> None:

@@ -16,6 +16,7 @@ from trainer.convert.clip import import_clip
 from trainer.convert.layouts import released
 from trainer.convert.vision_names import TOWER, tower_parameters
 from trainer.models.language_model import LanguageModel
+from trainer.vision.positions import resized_positions
 
 pytestmark = pytest.mark.usefixtures("alone")
 
@@ -30,10 +31,10 @@ CLIP = {
 TILES = torch.randn(3, 3, 56, 56, generator=torch.Generator().manual_seed(1))
 
 
-def clip(folder: Path, activation: str, whole: bool = False) -> Any:
+def clip(folder: Path, activation: str, whole: bool = False, **changes: Any) -> Any:
     """transformers' tower with random weights, saved by itself or as a part of CLIP."""
     torch.manual_seed(3)
-    config = CLIP | {"hidden_act": activation}
+    config = CLIP | {"hidden_act": activation} | changes
     text = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     model = (
         cast(Any, CLIPModel)(CLIPConfig(vision_config=config, text_config=text))
@@ -48,9 +49,9 @@ def clip(folder: Path, activation: str, whole: bool = False) -> Any:
     return model.vision_model if whole else model
 
 
-def features(theirs: Any, pixels: Tensor) -> Tensor:
+def features(theirs: Any, pixels: Tensor, **options: Any) -> Tensor:
     """Their last hidden state, before the norm behind the blocks, without the class."""
-    found: Tensor = theirs(pixels, output_hidden_states=True).hidden_states[-1][:, 1:]
+    found: Tensor = theirs(pixels, output_hidden_states=True, **options).hidden_states[-1][:, 1:]
     return found
 
 
@@ -80,6 +81,30 @@ def test_equals_transformers(tmp_path: Path, activation: str, whole: bool) -> No
                 assert part.abs().max() < 1e-4
             else:
                 assert apart(part, other) < 1e-4, key
+
+
+@pytest.mark.parametrize("size", [28, 98, 110])
+def test_positions_of_another_size_are_interpolated(tmp_path: Path, size: int) -> None:
+    """Of images with fewer and with more patches; a part of one is cut off, as theirs does."""
+    theirs, model = clip(tmp_path, "gelu", image_size=size), small()
+    import_clip(tmp_path, model)
+    found = model.vision_tower.position_embedding
+    table = theirs.state_dict()
+    (before,) = (table[key] for key in table if key.endswith("position_embedding.weight"))
+    assert len(before) == 1 + (size // 14) ** 2 != len(found)
+    assert torch.equal(found[0], before[0])
+    ours = model.vision_tower(TILES)
+    assert apart(ours, features(theirs, TILES, interpolate_pos_encoding=True)) < 1e-5
+    again = resized_positions(found.detach(), 4)
+    assert torch.equal(again, found)
+
+
+def test_positions_that_are_no_grid_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="found 4 positions, expected a square number"):
+        resized_positions(torch.zeros(4, 8), 2)
+    clip(tmp_path, "gelu", patch_size=7)
+    with pytest.raises(ConversionError, match="image_size: found 56, expected with patch_size 7"):
+        import_clip(tmp_path, small())
 
 
 def test_clips_activation_is_part_of_it(tmp_path: Path) -> None:
