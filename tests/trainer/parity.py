@@ -13,8 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.trainer.margins import MARGIN
 from tests.trainer.models.agreement import GRADIENT, LAYOUTS, LOSS, MODELS, compare, steps
-from tests.trainer.models.margins import MARGIN
 from trainer.megatron.start import Layout
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "parity.md"

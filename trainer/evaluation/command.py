@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from trainer.evaluation.likelihood import Progress
     from trainer.generation.decoder import Decoder
 
-LOSS, CHOICES, NEEDLES = TASKS = ("loss", "choices", "needles")
+LOSS, CHOICES, NEEDLES, PICTURES = TASKS = ("loss", "choices", "needles", "pictures")
 _DONE = 0
 
 Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
@@ -27,7 +27,9 @@ Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
 
 def add_commands(add: Add) -> None:
     """Add it to the room's parser; ``add(name, run, text)`` makes a command's."""
-    sub = add("evaluate", run_evaluate, "measure a model: loss, multiple choice, long contexts")
+    sub = add(
+        "evaluate", run_evaluate, "measure a model: loss, multiple choice, long contexts, pictures"
+    )
     sub.add_argument("folder", type=Path, metavar="DIR", help="a run's folder, or an exported one")
     sub.add_argument("--step", type=_whole, help="of the checkpoint (default: the last)")
     sub.add_argument(
@@ -41,7 +43,7 @@ def add_commands(add: Add) -> None:
     sub.add_argument("--corpus", metavar="RUN", help="with held-out documents: folder or URI")
     sub.add_argument(
         "--tasks", type=_listed(str), metavar="TASKS",
-        help="of loss, choices, needles (default: those that files are given for)",
+        help=f"of {', '.join(TASKS)} (default: those that files are given for)",
     )  # fmt: skip
     sub.add_argument(
         "--tokens", type=_tokens, default=1 << 20, help="of held-out text, at most (1Mi)"
@@ -65,10 +67,25 @@ def add_commands(add: Add) -> None:
         "--haystack", choices=("invented", "corpus"), default="invented",
         help="made sentences, or held-out ones",
     )  # fmt: skip
-    sub.add_argument("--seed", type=int, default=0, help="of texts with needles")
     sub.add_argument(
-        "--batch-tokens", type=_tokens, default=1 << 14, help="read at once, at most (16Ki)"
+        "--questions", type=Path, metavar="FOLDER",
+        help="about pictures: what `python -m vl_data synthesise --split heldout` made",
+    )  # fmt: skip
+    sub.add_argument(
+        "--limit", type=_tokens, metavar="N", help="of questions about pictures (default: all)"
     )
+    sub.add_argument(
+        "--baselines", type=_listed(str), default=["shuffled", "text-only"],
+        help="of shuffled (another's picture), text-only (none): both, or an empty text",
+    )  # fmt: skip
+    sub.add_argument(
+        "--tiling", help="of images (default: that of the run's stage, or the model's)"
+    )
+    sub.add_argument("--seed", type=int, default=0, help="of texts with needles, and of questions")
+    sub.add_argument(
+        "--batch-tokens", type=_tokens,
+        help="read at once, at most (16Ki; of pictures on a GPU 128Ki)",
+    )  # fmt: skip
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
@@ -94,6 +111,7 @@ def run_evaluate(options: argparse.Namespace) -> int:
         device=options.device,
         dtype=None if options.precision is None else DTYPES[options.precision],
         tokenizer=options.tokenizer,
+        tiling=options.tiling,
     )
     corpus = Corpus.open(options.corpus) if options.corpus else None
     try:
@@ -121,15 +139,23 @@ def _tasks(options: argparse.Namespace) -> list[str]:
     """What is asked for, each with what it needs."""
     from trainer.evaluation.errors import EvaluationError
 
-    given = {LOSS: options.corpus, CHOICES: options.choices, NEEDLES: options.lengths}
+    given = {
+        LOSS: options.corpus,
+        CHOICES: options.choices,
+        NEEDLES: options.lengths,
+        PICTURES: options.questions,
+    }
     tasks: list[str] = options.tasks or [task for task in TASKS if given[task]]
     unknown = sorted(set(tasks) - set(TASKS))
     if unknown or not tasks:
         raise EvaluationError(
             f"--tasks: found {', '.join(unknown) or 'none'}, expected some of {', '.join(TASKS)}; "
-            "or give --corpus, --choices or --lengths"
+            "or give --corpus, --choices, --lengths or --questions"
         )
-    for task, option in ((LOSS, "--corpus RUN"), (CHOICES, "--choices FILE")):
+    needed = (
+        (LOSS, "--corpus RUN"), (CHOICES, "--choices FILE"), (PICTURES, "--questions FOLDER")
+    )  # fmt: skip
+    for task, option in needed:
         if task in tasks and not given[task]:
             raise EvaluationError(f"--tasks {task}: found no {option}, expected one")
     if NEEDLES in tasks and options.haystack == "corpus" and not options.corpus:
@@ -162,12 +188,19 @@ def _measure(
     from trainer.evaluation import report
     from trainer.evaluation.corpus_loss import corpus_loss
     from trainer.evaluation.haystack import Haystack, from_corpus, invented
+    from trainer.evaluation.likelihood import BATCH_TOKENS
     from trainer.evaluation.long_tasks import KINDS
     from trainer.evaluation.multiple_choice import load_questions, multiple_choice
     from trainer.evaluation.needles import DEPTHS, check_needles, needles
+    from trainer.evaluation.picture_questions import choose_questions
+    from trainer.evaluation.pictures import check_baselines, evaluate_pictures
 
     # All that can be refused is refused before anything is measured.
     questions = load_questions(options.choices) if CHOICES in tasks else []
+    chosen = None
+    if PICTURES in tasks:
+        check_baselines(options.baselines)
+        chosen = choose_questions(options.questions, limit=options.limit, seed=options.seed)
     grid: dict[str, Any] = {}
     if NEEDLES in tasks:
         haystack: Haystack = invented
@@ -186,7 +219,7 @@ def _measure(
 
     found: dict[str, Any] = {}
     tables: list[str] = []
-    batch = options.batch_tokens
+    batch = options.batch_tokens or BATCH_TOKENS
     if LOSS in tasks:
         assert corpus is not None, "the tasks were checked"
         with _bar(LOSS, not options.json) as progress:
@@ -208,6 +241,14 @@ def _measure(
             cells = needles(decoder, tokenizer, **grid, batch_tokens=batch, progress=progress)
         found[NEEDLES] = [cell.as_json() for cell in cells]
         tables.append(report.needles_tables(cells))
+    if chosen is not None:
+        with _bar(PICTURES, not options.json) as progress:
+            pictures = evaluate_pictures(
+                decoder, tokenizer, chosen, baselines=options.baselines,
+                batch_tokens=options.batch_tokens, seed=options.seed, progress=progress,
+            )  # fmt: skip
+        found[PICTURES] = pictures.as_json()
+        tables.append(report.pictures_tables(pictures))
     return found, tables
 
 

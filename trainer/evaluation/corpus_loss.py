@@ -4,23 +4,29 @@ A document is scored as it is trained on: alone, from its first token, which not
 nothing predicts, to its end of document, which is predicted. Nats are of the tokens from the
 second on; bytes are the text bytes of these tokens: the document's, without those of its first
 token. The end of document has no bytes, and its nats count: to say where a text ends is part of
-saying the text. All of the text is scored, also what carries no loss in training.
+saying the text. All of a text is scored, also what carries no loss in training.
+
+Of a document with images those tokens are scored that carry loss in training, such as answers, with
+the ends of their turns, and the bytes are theirs. A model without a vision tower is not asked.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
+import torch
 
 from dataflow.tokenizer import Tokenizer
 from mixtures.lengths import LengthClass, bounds
 from trainer.data.corpus import Corpus
+from trainer.data.pictures import Pictures, images_of
 from trainer.evaluation.errors import EvaluationError
-from trainer.evaluation.held_out import Choice, HeldOut, choose, read
+from trainer.evaluation.held_out import Choice, HeldOut, Read, choose, read
 from trainer.evaluation.likelihood import BATCH_TOKENS, Progress, batches, silent
 from trainer.evaluation.statistics import Estimate, Numbers, ratio
 from trainer.generation.decoder import Decoder
@@ -59,7 +65,8 @@ class Group:
 class CorpusLoss:
     """Losses of a model: over all, by source, by length class, by position.
 
-    ``available``: documents and tokens of each source that were held out, read or not.
+    ``available``: documents and tokens of each source that were held out, read or not; ``unseen``
+    documents with images were left out (`trainer.evaluation.held_out.Choice`).
     ``l1``: tokens that the classes of ``lengths`` are relative to.
     ``positions``: groups of tokens at 1, 2 to 3, 4 to 7, … in their documents, the first being 0.
     """
@@ -70,11 +77,13 @@ class CorpusLoss:
     positions: tuple[Group, ...]
     available: dict[str, tuple[int, int]]
     l1: int
+    unseen: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as JSON has them."""
         return {
             "l1": self.l1,
+            "unseen": self.unseen,
             "all": self.all.as_json(),
             **{
                 name: [group.as_json() for group in getattr(self, name)]
@@ -126,29 +135,42 @@ def corpus_loss(
             f"{corpus.run.store.uri}: found tokens of tokenizer {corpus.tokenizer}, the model has "
             f"{tokenizer.hash}; run `python -m dataflow retokenize` with the model's tokenizer"
         )
-    choice = choose(corpus, tokens=tokens, longest=longest)
+    tiling = None if decoder.vision is None else decoder.vision.tiling
+    choice = choose(corpus, tokens=tokens, longest=longest, tiling=tiling)
     documents = choice.documents
     buckets = max(d.taken for d in documents).bit_length()
     nats = np.zeros((len(documents), buckets))
     scored = np.zeros((len(documents), buckets))
     bytes_ = np.zeros(len(documents))
     total, done = sum(d.taken for d in documents), 0
-    for numbers, texts in read(corpus, documents):
-        for i, ids in zip(numbers, texts, strict=True):
-            bytes_[i] = _bytes_predicted(tokenizer, documents[i], ids.tolist())
-        for batch in batches([len(ids) for ids in texts], batch_tokens):
-            scores = decoder.score([texts[j] for j in batch])
-            for j, score in zip(batch, scores, strict=True):
-                bucket = _bucket(len(score))
-                nats[numbers[j]] = np.bincount(bucket, -score.double().cpu().numpy(), buckets)
-                scored[numbers[j]] = np.bincount(bucket, minlength=buckets)
-                done += len(score) + 1
-            progress(done, total)
+    with ExitStack() as stack:
+        pictures = None
+        if tiling is not None and any(document.images for document in documents):
+            pictures = stack.enter_context(Pictures(corpus, tiling))
+        for numbers, texts in read(corpus, documents, pictures):
+            for i, text in zip(numbers, texts, strict=True):
+                bytes_[i] = _bytes_predicted(tokenizer, documents[i], text)
+            for batch in batches([len(text.ids) for text in texts], batch_tokens):
+                shown = images_of([one for j in batch for one in texts[j].pictures])
+                scores = decoder.score([texts[j].ids for j in batch], shown)
+                for j, score in zip(batch, scores, strict=True):
+                    counts = texts[j].carries
+                    bucket = _bucket(len(score))[counts]
+                    lost = -score.double().cpu().numpy()[counts]
+                    nats[numbers[j]] = np.bincount(bucket, lost, buckets)
+                    scored[numbers[j]] = np.bincount(bucket, minlength=buckets)
+                    done += len(score) + 1
+                progress(done, total)
     return _summary(choice, nats, scored, bytes_, l1)
 
 
-def _bytes_predicted(tokenizer: Tokenizer, document: HeldOut, ids: list[int]) -> int:
-    """Text bytes of the tokens of a document that are predicted."""
+def _bytes_predicted(tokenizer: Tokenizer, document: HeldOut, read: Read) -> int:
+    """Text bytes of the tokens of a document that are scored."""
+    if document.images:
+        specials = set(tokenizer.specials.values())
+        counted = read.ids[1:][torch.from_numpy(read.carries)].tolist()
+        return len(tokenizer.decode([token for token in counted if token not in specials]))
+    ids = read.ids.tolist()
     if document.taken == document.tokens:
         return document.text_bytes - len(tokenizer.decode(ids[:1]))
     return len(tokenizer.decode(ids[1:]))
@@ -196,4 +218,5 @@ def _summary(
         tuple(positions),
         choice.available,
         l1,
+        choice.unseen,
     )

@@ -91,7 +91,7 @@ def from_corpus(corpus: Corpus, tokenizer: Tokenizer, *, tokens: int = 1 << 20) 
     documents = choose(corpus, tokens=tokens, longest=tokens).documents
     sentences: list[str] = []
     for _, texts in read(corpus, documents):
-        for ids in texts:
+        for ids in (text.ids for text in texts):
             body: Any = ids[:-1] if int(ids[-1]) == corpus.eod else ids
             text = tokenizer.decode(body.tolist()).decode(errors="ignore")
             sentences += [s for s in _SENTENCE.split(text) if _PLAIN.fullmatch(s)]

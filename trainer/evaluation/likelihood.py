@@ -80,16 +80,39 @@ def follow(
     done = 0
     for batch in batches([len(p) for p in prefixes], most):
         memory, logits = decoder.prefill([prefixes[i] for i in batch])
-        rows = [(row, c) for row, i in enumerate(batch) for c in continuations[i]]
+        mine = [continuations[i] for i in batch]
         width = max(1, most // len(prefixes[batch[0]]))
-        for start in range(0, len(rows), width):
-            part = rows[start : start + width]
-            owners = torch.tensor([row for row, _ in part], device=decoder.device)
-            scored = _steps(decoder, _copy(memory, owners), logits[owners], [c for _, c in part])
-            for (row, _), score in zip(part, scored, strict=True):
-                found[batch[row]].append(score)
+        scored = continue_memory(decoder, memory, logits, mine, width=width)
+        for i, each in zip(batch, scored, strict=True):
+            found[i] = each
         done += len(batch)
         progress(done, len(prefixes))
+    return found
+
+
+def continue_memory(
+    decoder: Decoder,
+    memory: Memory,
+    logits: torch.Tensor,
+    continuations: Sequence[Sequence[torch.Tensor]],
+    *,
+    width: int,
+) -> list[list[Continuation]]:
+    """Score several continuations of each row that was read.
+
+    Args:
+        memory, logits: as prefill gives them; they stay as they are.
+        continuations: for each row, int64 ``[t]`` each, none empty.
+        width: rows that are read on at once, each with its own copy of the memory.
+    """
+    found: list[list[Continuation]] = [[] for _ in continuations]
+    rows = [(row, c) for row, mine in enumerate(continuations) for c in mine]
+    for start in range(0, len(rows), width):
+        part = rows[start : start + width]
+        owners = torch.tensor([row for row, _ in part], device=decoder.device)
+        scored = _steps(decoder, _copy(memory, owners), logits[owners], [c for _, c in part])
+        for (row, _), score in zip(part, scored, strict=True):
+            found[row].append(score)
     return found
 
 

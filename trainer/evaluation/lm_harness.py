@@ -45,8 +45,10 @@ class HarnessModel:
 
     Args:
         decoder, tokenizer: of one model.
-        longest: tokens that the model reads at most; a longer context loses its beginning, a longer
-            text is scored in windows, each after the last token of the one before.
+        longest: tokens that the model reads at most before it says the next one; a longer context
+            loses its beginning, a longer text is scored in windows as the harness cuts them: each
+            begins with the token that the one before ended with, and the last one is as long as
+            they are, of which only what is new counts.
         batch_tokens: read at once.
         seed: of sampled generation.
     """
@@ -103,17 +105,19 @@ class HarnessModel:
     ) -> list[float]:
         """The log-probability in nats of each ``(text,)``, all its tokens."""
         _ = disable_tqdm
-        windows: list[tuple[int, torch.Tensor]] = []
+        windows: list[tuple[int, int, torch.Tensor]] = []
         for i, request in enumerate(requests):
             ids = self._start(as_tokens(self._tokenizer, request.args[0]))
-            # Each window begins with the token that the one before ended with.
-            for start in range(0, len(ids) - 1, self._longest - 1):
-                windows.append((i, ids[start : start + self._longest]))
+            predicted = len(ids) - 1
+            for done in range(0, predicted, self._longest):
+                end = min(done + self._longest, predicted)
+                windows.append((i, end - done, ids[max(0, end - self._longest) : end + 1]))
         found = [0.0] * len(requests)
-        for batch in batches([len(ids) for _, ids in windows], self._batch_tokens):
-            scores = self._decoder.score([windows[j][1] for j in batch])
+        for batch in batches([len(ids) for _, _, ids in windows], self._batch_tokens):
+            scores = self._decoder.score([windows[j][2] for j in batch])
             for j, score in zip(batch, scores, strict=True):
-                found[windows[j][0]] += float(score.double().sum())
+                i, new, _ = windows[j]
+                found[i] += float(score[-new:].double().sum())
         return found
 
     def generate_until(self, requests: Sequence[Request], disable_tqdm: bool = False) -> list[str]:
@@ -166,11 +170,12 @@ class HarnessModel:
         else:
             before = torch.tensor([self._tokenizer.eod])
             after = as_tokens(self._tokenizer, context + continuation)
-        room = self._longest - len(after)
+        # The last token is said, not read.
+        room = self._longest + 1 - len(after)
         if not len(after) or room < 1:
             raise EvaluationError(
                 f"found a continuation of {len(after)} tokens ({continuation[:40]!r}), expected 1 "
-                f"to {self._longest - 1}"
+                f"to {self._longest}"
             )
         return before[-room:], after
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from trainer.evaluation.corpus_loss import CorpusLoss, Group
 from trainer.evaluation.multiple_choice import MultipleChoice
 from trainer.evaluation.needles import CHANCE, Cell
+from trainer.evaluation.pictures import Part, Pictures
 from trainer.stages.amounts import format_tokens
 
 NONE = "–"
@@ -44,6 +45,8 @@ def loss_tables(loss: CorpusLoss) -> str:
     unread = sorted(set(loss.available) - {group.name for group in loss.sources})
     if unread:
         parts.append(f"not read within the budget: {', '.join(unread)}")
+    if loss.unseen:
+        parts.append(f"with images that are not shown, or longer than --longest: {loss.unseen:,}")
     return "\n\n".join(parts)
 
 
@@ -52,6 +55,47 @@ def choices_table(choices: MultipleChoice) -> str:
     rows = [[name, str(getattr(choices, name))] for name in ("acc", "acc_norm", "log_acc_norm2")]
     rows.append(["chance", f"{choices.chance:.4f}"])
     return table([f"{len(choices.questions)} questions", "mean"], rows)
+
+
+def pictures_tables(pictures: Pictures) -> str:
+    """Groups, families and all: accuracy in each condition, what the picture gives; then, of
+    written answers, similarity; then the right answer's log-probability a byte."""
+    parts = [*pictures.groups, *pictures.families, pictures.all]
+    conditions, baselines = list(pictures.all.scores), list(pictures.all.gains)
+    chosen = pictures.chosen
+    splits = ", ".join(f"{count:,} {split}" for split, count in chosen.splits.items())
+    heads = [*conditions, *(f"above {name}" for name in baselines)]
+
+    def row(part: Part, field: str) -> list[str]:
+        scores = (getattr(part.scores[name], field) for name in conditions)
+        gains = (getattr(part.gains[name], field) for name in baselines)
+        return [*(f"{score.value:.3f}" for score in scores), *map(str, gains)]
+
+    tables = [
+        table(
+            ["accuracy", "questions", "chance", *heads],
+            ([p.name, str(p.questions), f"{p.chance:.3f}", *row(p, "accuracy")] for p in parts),
+        )
+    ]
+    written = [p for p in parts if p.scores[conditions[0]].similarity is not None]
+    if written:
+        tables.append(
+            table(
+                ["similarity of written answers", *heads],
+                ([p.name, *row(p, "similarity")] for p in written),
+            )
+        )
+    tables.append(
+        table(
+            ["nats a byte of the right answer", *heads],
+            ([p.name, *row(p, "log_prob_per_byte")] for p in parts),
+        )
+    )
+    told = (
+        f"{len(chosen.questions):,} questions, balanced, out of {chosen.asked_of:,} on samples of "
+        f"these layouts: {splits}; intervals: 95 %, over pictures"
+    )
+    return "\n\n".join([*tables, told])
 
 
 def needles_tables(cells: Sequence[Cell]) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import torch
 
     from dataflow.tokenizer import Tokenizer
+    from trainer.generation.asking import Asking
     from trainer.generation.decoder import Decoder
+    from trainer.generation.prompts import Prompt
     from trainer.generation.sampling import Sampling
 
 
@@ -27,7 +29,19 @@ def add_commands(add: Callable[[str, Callable[[argparse.Namespace], int], str], 
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("--prompt", nargs="+", action="extend", metavar="TEXT")
     which.add_argument(
-        "--prompts", type=Path, metavar="FILE", help="a prompt a line, or JSONL with `prompt`"
+        "--prompts", type=Path, metavar="FILE",
+        help="a prompt a line, or JSONL with `prompt` and, where it shows some, `images`",
+    )  # fmt: skip
+    sub.add_argument(
+        "--image", type=Path, nargs="+", action="extend", default=[], metavar="FILE",
+        help="what the prompt shows, where <image> stands in it, else before it",
+    )  # fmt: skip
+    sub.add_argument(
+        "--chat", action=argparse.BooleanOptionalAction,
+        help="ask in the chat template and end with the answer (default: with images)",
+    )  # fmt: skip
+    sub.add_argument(
+        "--tiling", help="of images (default: that of the run's stage, or the model's)"
     )
     sub.add_argument("--most", type=_count, default=128, metavar="N", help="new tokens of a text")
     sub.add_argument(
@@ -90,6 +104,7 @@ class _Text:
 
     prompt: str
     tokens: list[int] = field(default_factory=list)
+    images: tuple[str, ...] = ()
     text: str = ""
     ended: bool = False
 
@@ -99,38 +114,42 @@ def run_generate(options: argparse.Namespace) -> int:
 
     Raises GenerationError, ConversionError, CheckpointBroken and TokenizerError.
     """
+    import torch
+
     from trainer.convert.saved_run import DTYPES
+    from trainer.generation.asking import Asking
     from trainer.generation.errors import GenerationError
     from trainer.generation.loading import open_decoder
-    from trainer.generation.prompts import encode_prompts, read_prompts
     from trainer.generation.sampling import Sampling
 
-    prompts = options.prompt or read_prompts(options.prompts)
+    prompts = _prompts(options)
     decoder, tokenizer, about = open_decoder(
         options.folder,
         step=options.step,
         device=options.device,
         dtype=None if options.precision is None else DTYPES[options.precision],
         tokenizer=options.tokenizer,
+        tiling=options.tiling,
     )
     if tokenizer is None:
         raise GenerationError(
             f"{options.folder}: found no tokenizer/, expected the model's tokenizer; name its "
             "folder by --tokenizer"
         )
-    encoded = encode_prompts(tokenizer, prompts)
+    asking = Asking.of(decoder, tokenizer, prompts, chat=options.chat)
     sampling = Sampling(options.temperature, options.top_p, options.seed)
-    texts = [_Text(prompt) for prompt in prompts]
+    texts = [_Text(prompt.text, images=tuple(map(str, prompt.images))) for prompt in prompts]
     timing = Timing()
     # What is loaded and compiled at first use is not the model's speed.
-    memory, logits = decoder.prefill([encoded[0][:1]])
+    memory, logits = decoder.prefill([torch.tensor([tokenizer.eod])])
     decoder.step(memory, logits.argmax(-1))
     stream = len(prompts) == 1 and not options.json and sys.stdout.isatty()
     if stream:
-        _write(prompts[0])
+        _write(asking.shown_before(0))
     for row, piece in _continued(
-        decoder, tokenizer, encoded, texts, timing,
-        sampling=sampling, most=options.most, batch=options.batch, ends=frozenset(about.ends),
+        decoder, tokenizer, asking, texts, timing,
+        sampling=sampling, most=options.most, batch=options.batch,
+        ends=frozenset(about.ends) | asking.ends,
     ):  # fmt: skip
         texts[row].text += piece
         if stream:
@@ -141,15 +160,32 @@ def run_generate(options: argparse.Namespace) -> int:
     for number, one in enumerate(texts, 1):
         if len(texts) > 1:
             _write(f"{'' if number == 1 else chr(10)}== {number}\n")
-        _write("\n" if stream else f"{one.prompt}{one.text}\n")
+        _write("\n" if stream else f"{asking.shown_before(number - 1)}{one.text}\n")
     sys.stderr.write(timing.sentence() + "\n")
     return 0
+
+
+def _prompts(options: argparse.Namespace) -> list[Prompt]:
+    """Those of the command line or of its file."""
+    from trainer.generation.errors import GenerationError
+    from trainer.generation.prompts import Prompt, read_prompts
+
+    images = tuple(options.image)
+    if images and (options.prompts is not None or len(options.prompt) > 1):
+        count = "a file of prompts" if options.prompt is None else f"{len(options.prompt)} prompts"
+        raise GenerationError(
+            f"--image: found {count}, expected one --prompt; name the images of several prompts "
+            "in a JSONL file, as `images` of each line"
+        )
+    if options.prompts is not None:
+        return read_prompts(options.prompts)
+    return [Prompt(text, images) for text in options.prompt]
 
 
 def _continued(
     decoder: Decoder,
     tokenizer: Tokenizer,
-    encoded: Sequence[torch.Tensor],
+    asking: Asking,
     texts: Sequence[_Text],
     timing: Timing,
     *,
@@ -162,13 +198,14 @@ def _continued(
     from trainer.generation.sampling import continue_prompts
     from trainer.generation.text import TextStream
 
-    for first in range(0, len(encoded), batch):
-        rows = encoded[first : first + batch]
+    for first in range(0, len(asking.ids), batch):
+        rows = asking.ids[first : first + batch]
         streams = [TextStream(tokenizer) for _ in rows]
         since = time.perf_counter()
         found = continue_prompts(
-            decoder, rows, most=most, stop=ends, sampling=sampling, first_row=first
-        )
+            decoder, rows, most=most, stop=ends, sampling=sampling, first_row=first,
+            images=asking.images(range(first, first + len(rows))),
+        )  # fmt: skip
         for position, drawn in enumerate(found):
             # Tokens are on the CPU here: whatever made them is done.
             seconds = time.perf_counter() - since
@@ -198,6 +235,7 @@ def _write_json(texts: Sequence[_Text], timing: Timing, about: dict[str, Any]) -
     made = [
         {
             "prompt": one.prompt,
+            "images": one.images,
             "text": one.text,
             "tokens": one.tokens,
             "ended": one.ended,

@@ -19,7 +19,9 @@ from kernels.lightning.slopes import alibi_slopes
 from kernels.norm_gate import norm_gate
 from kernels.norms import rms_norm
 from kernels.rotary import rotary
+from trainer.generation.vision_encoder import VisionEncoder
 from trainer.models.recipe import ModelRecipe
+from trainer.vision.images import Images
 
 Weights = Mapping[str, torch.Tensor]
 SCORED = 4096
@@ -57,10 +59,18 @@ class Decoder:
         recipe: the model's sizes.
         weights: released names to tensors, all of one dtype, on one device.
         rope_base: of the stage that the weights come from.
+        vision: what makes features of images, of a model that is shown some.
     """
 
-    def __init__(self, recipe: ModelRecipe, weights: Weights, rope_base: float) -> None:
+    def __init__(
+        self,
+        recipe: ModelRecipe,
+        weights: Weights,
+        rope_base: float,
+        vision: VisionEncoder | None = None,
+    ) -> None:
         self.recipe, self.weights, self.rope_base = recipe, weights, rope_base
+        self.vision = vision
         head = weights["lm_head.weight"]
         self.device, self.dtype = head.device, head.dtype
         self._experts = [self._stacked(layer) for layer in range(recipe.layers)]
@@ -71,25 +81,34 @@ class Decoder:
         }
 
     @torch.no_grad()
-    def prefill(self, prompts: Sequence[torch.Tensor]) -> tuple[Memory, torch.Tensor]:
+    def prefill(
+        self, prompts: Sequence[torch.Tensor], images: Images | None = None
+    ) -> tuple[Memory, torch.Tensor]:
         """Read prompts of any lengths in one pass, packed.
 
         Args:
             prompts: int64 ``[T_b]`` each, none empty.
+            images: what the prompts show, in their order: at the places of the image's id, of
+                which there are as many as the images have features.
 
         Returns:
             What was read, and the logits ``[B, V]`` of each prompt's next token.
 
         Raises:
-            ValueError: a prompt without tokens.
+            ValueError: a prompt without tokens, or images without their places.
         """
-        memory, hidden, ends = self._read(prompts)
+        memory, hidden, ends = self._read(prompts, images)
         return memory, self._logits(hidden[ends - 1])
 
     @torch.no_grad()
-    def score(self, prompts: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Log-probabilities ``[T_b - 1]``, float32, of each prompt's tokens from the second on."""
-        _, hidden, ends = self._read(prompts)
+    def score(
+        self, prompts: Sequence[torch.Tensor], images: Images | None = None
+    ) -> list[torch.Tensor]:
+        """Log-probabilities ``[T_b - 1]``, float32, of each prompt's tokens from the second on.
+
+        ``images`` as for :meth:`prefill`; those of an image's places mean nothing.
+        """
+        _, hidden, ends = self._read(prompts, images)
         found, start = [], 0
         for prompt, end in zip(prompts, ends.tolist(), strict=True):
             rows, targets = hidden[start : end - 1], prompt[1:].to(self.device)
@@ -121,7 +140,9 @@ class Decoder:
         memory.lengths += 1
         return self._logits(rms_norm(x, self.weights["model.norm.weight"], self.recipe.norm_eps))
 
-    def _read(self, prompts: Sequence[torch.Tensor]) -> tuple[Memory, torch.Tensor, torch.Tensor]:
+    def _read(
+        self, prompts: Sequence[torch.Tensor], images: Images | None
+    ) -> tuple[Memory, torch.Tensor, torch.Tensor]:
         lengths = torch.tensor([len(p) for p in prompts], dtype=torch.int64)
         if not len(lengths) or int(lengths.min()) < 1:
             raise ValueError(
@@ -132,11 +153,31 @@ class Decoder:
         memory = Memory(lengths.to(self.device))
         tokens = torch.cat([p.to(self.device) for p in prompts])
         x = functional.embedding(tokens, self.weights["model.embed_tokens.weight"])
+        if images is not None and images.plans:
+            x = self._shown(x, tokens, images)
         for layer in range(self.recipe.layers):
             mix = self._read_lightning if layer in self._slopes else self._read_softmax
             normed = self._normed(layer, "input", x)
             x = self._block(layer, x, mix(layer, normed, boundaries, memory))
         return memory, rms_norm(x, self.weights["model.norm.weight"], self.recipe.norm_eps), ends
+
+    def _shown(self, x: torch.Tensor, tokens: torch.Tensor, images: Images) -> torch.Tensor:
+        """The embedded prompts with the features of images in their places."""
+        if self.vision is None:
+            raise ValueError(
+                f"images: found {len(images.plans)} for model {self.recipe.name}, expected none: "
+                "its recipe has no vision block"
+            )
+        features = self.vision.features(images)
+        image_token = self.vision.image_token
+        assert image_token is not None, "who shows images knows their id"
+        places = tokens.eq(image_token).nonzero().squeeze(1)
+        if len(places) != len(features):
+            raise ValueError(
+                f"images: found {len(places)} places of the image token {image_token} and "
+                f"{len(features)} features (newlines included), expected as many"
+            )
+        return x.index_copy(0, places, features.to(x.dtype))
 
     def _block(self, layer: int, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
         """The residual of the mixer and the experts of a block; x ``[N, h]``."""
@@ -262,5 +303,9 @@ class Decoder:
 def _attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, *, causal: bool) -> torch.Tensor:
     """Softmax attention of one sequence: q ``[T, H, d]``, k and v ``[T, kv_heads, d]``."""
     q, k, v = (x.transpose(0, 1)[None] for x in (q, k, v))
-    o = functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
+    shared = q.dtype in (torch.bfloat16, torch.float16) or not q.is_cuda
+    if not shared:
+        # In float32 a GPU shares keys only where it holds all T x T weights of every head at once.
+        k, v = (x.repeat_interleave(q.shape[1] // x.shape[1], 1) for x in (k, v))
+    o = functional.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=shared)
     return o[0].transpose(0, 1)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from trainer.generation.decoder import Decoder
+from trainer.vision.images import Images
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,16 @@ def continue_prompts(
     stop: frozenset[int],
     sampling: Sampling,
     first_row: int = 0,
+    images: Images | None = None,
 ) -> Iterator[list[tuple[int, int]]]:
     """Tokens of a batch of prompts as they come, a list of ``(row, token)`` a step.
 
     A row that has drawn one of ``stop`` (which is given out too) draws no more; the others go on,
     at most ``most`` tokens each. Of a longer list that is continued part by part, ``first_row`` is
     the number of this part's first prompt: the draws are then those of the whole list at once.
+    ``images``: what the prompts show, in their order.
     """
-    memory, logits = decoder.prefill(prompts)
+    memory, logits = decoder.prefill(prompts, images)
     rows = list(range(first_row, first_row + len(prompts)))
     alive = [True] * len(rows)
     for position in range(most):

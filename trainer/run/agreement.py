@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from trainer.data.errors import BadShard
+
+_T = TypeVar("_T")
+
+
+def of_first(work: Callable[[], _T]) -> _T:
+    """What ``work`` returns on the first rank, on all; raises on all what it raises there."""
+    told: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            told[0] = work()
+        except Exception as error:  # noqa: BLE001 - raised on every rank below
+            told[1] = error
+    if dist.get_world_size() > 1:
+        dist.broadcast_object_list(told)
+    if told[1] is not None:
+        raise told[1]
+    found: _T = told[0]
+    return found
 
 
 def bad_sequences(own: Mapping[int, BadShard], device: torch.device) -> Mapping[int, BadShard]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from trainer.megatron.start import Ranks
 from trainer.models.load import take_loads
 from trainer.models.segments import pack
+from trainer.run.objective import NEXT_TOKEN, Objective
 from trainer.vision.images import Images
 
 
@@ -29,11 +31,9 @@ class MicroBatch(Protocol):
     @property
     def max_seqlen(self) -> int: ...
     @property
+    def padding(self) -> Tensor | None: ...
+    @property
     def first_sequence(self) -> int: ...
-    @property
-    def sequences(self) -> int: ...
-    @property
-    def skipped(self) -> tuple[int, ...]: ...
     @property
     def images(self) -> Images | None: ...
 
@@ -41,8 +41,8 @@ class MicroBatch(Protocol):
 class Routed(NamedTuple):
     """What the routers did in a step, over all ranks: int64 ``[layers, E]`` and fp64 ``[layers]``.
 
-    ``aux`` is the mean over sequences of each layer's auxiliary loss. Sequences that were skipped
-    are not counted.
+    ``aux`` is the mean over tokens of each layer's auxiliary loss of their sequence. Padding, and
+    so sequences that were skipped, are not counted.
     """
 
     slots: Tensor
@@ -51,10 +51,11 @@ class Routed(NamedTuple):
 
 
 class BatchResult(NamedTuple):
-    """The mean loss of the labels of a global batch, their number, and the routers' work.
+    """The mean loss of a global batch, the number of its labels, and the routers' work.
 
-    The loss is NaN where there is no label. ``tiles`` and ``features`` are those of all images,
-    the latter without newlines.
+    The loss is a mean over ``items``, labels or pairs, and NaN where there is none. ``tiles`` and
+    ``features`` are those of all images, the latter without newlines. ``further`` are means over
+    items that the objective tells.
     """
 
     loss: float
@@ -62,6 +63,8 @@ class BatchResult(NamedTuple):
     routed: Routed
     tiles: int = 0
     features: int = 0
+    items: int = 0
+    further: Mapping[str, float] = MappingProxyType({})
 
 
 def run_batch(
@@ -71,11 +74,43 @@ def run_batch(
     ranks: Ranks,
     layers: int,
     train: bool,
+    objective: Objective = NEXT_TOKEN,
 ) -> BatchResult:
     """Forward, and backward if ``train``, over this rank's micro-batches; all ranks call it.
 
-    Gradients are left reduced and divided by the number of labels of the whole batch.
+    Gradients are left reduced and divided by the objective's divisor over the whole batch.
     """
+    found = through(chunks, batches, train=train, device=ranks.device, objective=objective)
+    kept = 3 + len(objective.further)
+    sums = torch.zeros(kept + 2, dtype=torch.float64, device=ranks.device)
+    if ranks.is_last_stage and ranks.tp_rank == 0:
+        for one in found:
+            sums[:kept] += one["loss"]
+    if ranks.is_first_stage and ranks.tp_rank == 0:  # a later stage has no images
+        sums[kept:] = torch.tensor(_shown(batches), dtype=sums.dtype)
+    dist.all_reduce(sums)
+    total, items, labels, *further, tiles, features = sums.tolist()
+    loss, *means = (value / items if items else math.nan for value in (total, *further))
+    return BatchResult(
+        loss,
+        int(labels),
+        _routed(chunks, ranks, layers),
+        int(tiles),
+        int(features),
+        int(items),
+        dict(zip(objective.further, means, strict=True)),
+    )
+
+
+def through(
+    chunks: Sequence[Any],
+    batches: Sequence[MicroBatch],
+    *,
+    train: bool,
+    device: torch.device,
+    objective: Objective,
+) -> list[dict[str, Tensor]]:
+    """Micro-batches through the model: of each ``loss``, its ``Lost.logged``; on the last stage."""
     from megatron.core.pipeline_parallel import get_forward_backward_func
 
     for chunk in chunks:
@@ -87,8 +122,8 @@ def run_batch(
         raise ValueError(f"found micro-batches of {sorted(longest)} tokens, expected equal ones")
     data: list[Iterator[MicroBatch]] = [iter(batches) for _ in chunks]
     with torch.set_grad_enabled(train):
-        found = get_forward_backward_func()(
-            forward_step_func=partial(_forward, device=ranks.device),
+        found: list[dict[str, Tensor]] = get_forward_backward_func()(
+            forward_step_func=partial(_forward, device=device, objective=objective),
             data_iterator=data if len(chunks) > 1 else data[0],
             model=list(chunks),
             num_microbatches=len(batches),
@@ -96,15 +131,7 @@ def run_batch(
             micro_batch_size=1,
             forward_only=not train,
         )
-    sums = torch.zeros(4, dtype=torch.float64, device=ranks.device)
-    if ranks.is_last_stage and ranks.tp_rank == 0:
-        for one in found:
-            sums[:2] += one["loss"].to(sums.dtype)
-        sums[2:] = torch.tensor(_shown(batches), dtype=sums.dtype)
-    dist.all_reduce(sums)
-    total, labels, tiles, features = sums.tolist()
-    loss = total / labels if labels else math.nan
-    return BatchResult(loss, int(labels), _routed(chunks, ranks, layers), int(tiles), int(features))
+    return found
 
 
 def _shown(batches: Sequence[MicroBatch]) -> tuple[int, int]:
@@ -114,32 +141,32 @@ def _shown(batches: Sequence[MicroBatch]) -> tuple[int, int]:
 
 
 def _forward(
-    iterator: Iterator[MicroBatch], model: Any, *, device: torch.device
+    iterator: Iterator[MicroBatch], model: Any, *, device: torch.device, objective: Objective
 ) -> tuple[Tensor, Any]:
     batch = next(iterator)
     tokens, labels, cu_seqlens = (
         x.to(device, non_blocking=True) for x in (batch.tokens, batch.labels, batch.cu_seqlens)
     )
-    packed = pack(cu_seqlens, batch.max_seqlen, _absent(batch, device))
+    padding = batch.padding
+    if padding is not None:
+        padding = padding.to(device, non_blocking=True)
+    packed = pack(cu_seqlens, batch.max_seqlen, padding)
     out = model(
-        tokens, labels=labels, packed_seq_params=packed, reduction="sum", images=batch.images
+        tokens,
+        labels=labels,
+        packed_seq_params=packed,
+        reduction=objective.reduction,
+        images=batch.images,
     )
-    return out, partial(_loss, labels)
+    return out, partial(_loss, objective, batch, labels)
 
 
-def _absent(batch: MicroBatch, device: torch.device) -> Tensor | None:
-    """Which sequences were skipped, bool ``[sequences]``; None where none was."""
-    if not batch.skipped:
-        return None
-    numbers = range(batch.first_sequence, batch.first_sequence + batch.sequences)
-    return torch.tensor([number in batch.skipped for number in numbers], device=device)
-
-
-def _loss(labels: Tensor, total: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """The sum of the losses, how many there are, and both for the log."""
-    count = (labels != -100).sum()
-    logged = torch.stack([total.detach(), count.to(total.dtype)])
-    return total, count.to(torch.int), {"loss": logged}
+def _loss(
+    objective: Objective, batch: MicroBatch, labels: Tensor, found: Tensor
+) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """As Megatron-Core's schedules take it: the sum, what it is divided by, and what is logged."""
+    lost = objective.loss(batch, labels, found)
+    return lost.total, lost.divisor, {"loss": lost.logged}
 
 
 def _routed(chunks: Sequence[Any], ranks: Ranks, layers: int) -> Routed:
@@ -148,8 +175,8 @@ def _routed(chunks: Sequence[Any], ranks: Ranks, layers: int) -> Routed:
     experts = loads.slots.shape[1]
     numbers = torch.zeros(layers, 2 * experts + 2, dtype=torch.float64, device=ranks.device)
     if ranks.tp_rank == 0:
-        # Ranks may have skipped different numbers of sequences: the mean is over all of them.
-        count = loads.sequences.to(numbers)[:, None]
+        # Ranks may have different numbers of tokens: the mean is over all of them.
+        count = loads.tokens.to(numbers)[:, None]
         total = loads.aux.to(numbers)[:, None] * count
         numbers[loads.layers] = torch.cat([loads.slots, loads.dropped, total, count], 1)
     dist.all_reduce(numbers)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
-from typing import get_args
+from typing import Any, get_args
 
 from mixtures.inventory import Inventory
 from mixtures.lengths import LengthClass
@@ -37,7 +38,7 @@ def plan_spec(
         epochs: how often a document may be read at most.
         leave_out: sources that are not drawn from, where the stage does not name its sources.
     """
-    common = {
+    common: dict[str, Any] = {
         "length": stage.length,
         "tokens": sequences * stage.length,
         "seed": seed,
@@ -46,10 +47,17 @@ def plan_spec(
         "tiling": stage.tiling,
     }
     if stage.draws is not None:
+        if stage.most_epochs is not None:
+            epochs = min(epochs, math.ceil(stage.most_epochs))
+        if stage.objective is not None:
+            common["longer"] = "leave_out"
         named = tuple(
-            Component(name=name, sources=draw.sources, weight=draw.weight, epochs=epochs)
+            Component(
+                name=name, sources=draw.sources, except_sources=draw.except_sources,
+                weight=draw.weight, epochs=epochs,
+            )
             for name, draw in stage.draws.items()
-        )
+        )  # fmt: skip
         return PlanSpec.model_validate({**common, "components": named})
     if stage.shares is None:
         kept = tuple(s for s in inventory.sources if s not in leave_out) if leave_out else None

@@ -30,7 +30,7 @@ def check_tiling(model: ModelRecipe, stage: StageRecipe) -> None:
         raise RunRefused(
             f"stage {stage.name}: found tiling {stage.tiling} with tiles of {tiling.tile} pixels "
             f"and patches of {tiling.patch}, model {model.name} has {vision.tile} and "
-            f"{vision.patch}; say stages.tiling in the model's recipe"
+            f"{vision.patch}; say stages.tilings in the model's recipe"
         )
 
 

@@ -12,10 +12,10 @@ State = Literal["finished", "paused", "stopped"]
 class Outcome:
     """What was reached; ``why`` tells a ``stopped`` run's reason.
 
-    ``finished``: the stage's budget was read. ``paused``: ``--steps`` or a signal ended it, and a
-    checkpoint lets it go on. ``stopped``: a guard, a bad shard or another error ended it before a
-    step that was not taken; ``checkpoint`` is of the steps before, or of earlier ones where they
-    could not be saved.
+    ``finished``: the stage's budget was read, or its early stop ended it, which ``why`` says.
+    ``paused``: ``--steps`` or a signal ended it, and a checkpoint lets it go on. ``stopped``: a
+    guard, a bad shard or another error ended it before a step that was not taken; ``checkpoint`` is
+    of the steps before, or of earlier ones where they could not be saved.
     """
 
     state: State

@@ -9,19 +9,24 @@ from typing import Any
 
 import orjson
 import psutil
+import pyarrow as pa
 import torch
 
+from dataflow.run import RunError
 from mixtures.plan import Plan
 from trainer.closing import Closing
 from trainer.data.batches import Batches
 from trainer.data.corpus import Corpus
+from trainer.data.errors import DataError
 from trainer.data.ledger import StepLedger
 from trainer.data.origins import origins
+from trainer.data.sources import Sources
 from trainer.data.state import Ranges
 from trainer.flops import count_flops, datasheet_rate, utilisation
 from trainer.guards import Finding
 from trainer.logs import Logs
 from trainer.megatron.start import Ranks
+from trainer.preference.early_stop import Measured
 from trainer.run.batch import BatchResult
 from trainer.run.request import Request
 from trainer.stages import schedule
@@ -55,11 +60,13 @@ class Recorder(Closing):
         self._vocabulary = request.model.vocab_size or corpus.vocab_size
         on_gpu = ranks.device.type == "cuda"
         self._peak = datasheet_rate(torch.cuda.get_device_name(ranks.device)) if on_gpu else None
-        self._matmul = _matmul_rate(ranks.device) if on_gpu else None
+        self._matmul = matmul_rate(ranks.device) if on_gpu else None
         self._last = last
         self._logs: Logs | None = None
         self._ledger: StepLedger | None = None
+        self._sources: Sources | None = None
         if ranks.rank == 0:
+            self._sources = Sources(corpus.run, plan.folder.parent)
             self._logs = self._open(done, tokens)
             self._ledger = StepLedger(request.out / LEDGER)
         self._since = time.perf_counter()
@@ -92,23 +99,33 @@ class Recorder(Closing):
         batches: Batches,
         skipped: Ranges,
         left_out: str,
+        measured: Measured | None = None,
     ) -> None:
-        """A step that was taken, or ``left_out``: its time has all in it since the step before."""
-        if self._logs is None or self._ledger is None:
+        """A step that was taken, or ``left_out``: its time has all in it since the step before.
+
+        ``measured``: what held-out pairs say after it.
+        """
+        if self._logs is None or self._ledger is None or self._sources is None:
             return
         numbers = self._sequences(now)
         self._ledger.append(
             now.step + 1, numbers.start, len(numbers), self._plan, skipped, left_out
         )
-        segments = [piece.token_length for n in numbers for piece in self._plan[n]]
         read = [n for n in numbers if not any(start <= n < stop for start, stop in skipped)]
         drawn = Counter(self._plan.component(n) for n in read)
+        pieces = [piece for n in read for piece in self._plan[n]]
+        # Without the padding behind documents: what is done for it is of no use.
+        segments = [piece.token_length for piece in pieces]
+        of_documents = sum(segments)
+        if self._request.stage.objective is not None:  # a pair's halves do not see each other
+            segments = [half for n in segments for half in (n // 2, n - n // 2)]
         done = count_flops(
             self._request.model,
             segments,
             self._vocabulary,
             tiles=result.tiles,
             features=result.features,
+            labels=result.labels,
         )
         flops = done.training_of(self._request.stage.train)
         ended = time.perf_counter()
@@ -126,6 +143,9 @@ class Recorder(Closing):
             "mfu": utilisation(flops / seconds, self._peak, world),
             "dropped_tokens": int(routed.dropped.sum()),
             "taken": int(not left_out),
+            # Of the batch's tokens, those that are of no document or of a bad shard's sequences.
+            "padding": 1 - of_documents / now.batch_tokens,
+            "document_tokens_per_second": of_documents / seconds,
             "matmul_efficiency": utilisation(flops / seconds, self._matmul, world),
             "tflops_per_device": flops / seconds / world / 1e12,
             "seconds": seconds,
@@ -139,9 +159,15 @@ class Recorder(Closing):
             "grad_norms": norms,
             # What part of its slots each layer gave to each expert.
             "router": [[round(x, 4) for x in layer] for layer in (routed.slots / slots).tolist()],
+            # Of the sequences by component, of the documents' tokens by source.
             "mixture": {name: drawn[name] / max(len(read), 1) for name in self._plan.components},
+            "sources": self._sources.shares(pieces),
             "memory_bytes": self._memory(),
         }
+        if result.further:
+            record["preference"] = {"pairs": result.items, **result.further}
+        if measured is not None:
+            record["held_out"] = measured.as_json()
         self._logs.step(record)
 
     def left_out(self, now: Step) -> None:
@@ -168,14 +194,19 @@ class Recorder(Closing):
             return
         sequences = self._sequences(now)
         numbers = {p.document for i in sequences for p in self._plan[i]}
-        known = origins(self._corpus.run, numbers)
-        line = {
+        line: dict[str, Any] = {
             "step": now.step + 1,
             "what": finding.what,
             "action": finding.action,
             "sequences": [sequences.start, sequences.stop],
-            "documents": [asdict(known[n]) for n in sorted(numbers)],
         }
+        try:
+            known = origins(self._corpus.run, numbers)
+            line["documents"] = [asdict(known[n]) for n in sorted(numbers)]
+        except (DataError, RunError, OSError, pa.ArrowException) as error:
+            # A corpus whose documents are not kept beside its shards is no reason to lose the run.
+            line["documents"] = [{"document": n} for n in sorted(numbers)]
+            line["unknown"] = f"where they come from cannot be read: {error}"
         if to is not None:
             line["to"] = to
         path = self._request.out / "bad_steps.jsonl"
@@ -206,7 +237,7 @@ class Recorder(Closing):
         return int(psutil.Process().memory_info().rss)
 
 
-def _matmul_rate(device: torch.device) -> float:
+def matmul_rate(device: torch.device) -> float:
     """FLOP/s of a bf16 product of 8192 by 8192 on this device, the best of ten."""
     a = torch.randn(MATMUL, MATMUL, device=device, dtype=torch.bfloat16)
     best = float("inf")

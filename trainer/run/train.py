@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from math import gcd
 from pathlib import Path
 from typing import Any
@@ -25,7 +28,11 @@ from trainer.megatron.optimizer import (
     wrap,
 )
 from trainer.models.build import build_model
-from trainer.run.agreement import bad_sequences
+from trainer.preference.held_out import choose_pairs
+from trainer.preference.sources import paired_sources
+from trainer.preference.training import PreferenceTraining
+from trainer.run.agreement import bad_sequences, of_first
+from trainer.run.budget import within_epochs
 from trainer.run.draws import plan_spec
 from trainer.run.images import check_tiling, pictured_sources
 from trainer.run.outcome import Outcome
@@ -67,8 +74,9 @@ def train(request: Request) -> Outcome:
         raise RunRefused(str(error)) from error
     try:
         with Corpus.open(request.corpus, verify=request.verify) as corpus:
-            parts = _assemble(request, ranks, corpus)
-            with parts.batches:
+            stage = of_first(lambda: within_epochs(request.stage, corpus.run, request.corpus))
+            parts = _assemble(replace(request, stage=stage), ranks, corpus)
+            with parts.batches, parts.preference or nullcontext():
                 return Walk(parts).run()
     finally:
         start.stop()
@@ -166,25 +174,84 @@ def _assemble(request: Request, ranks: start.Ranks, corpus: Corpus) -> Parts:
     optimizer = build_optimizer(chunks, settings)
     if fresh and before is not None:
         state = _start_from(before, chunks, optimizer)
-    # What was imported has none; losses of text say nothing about those of images.
-    if "guard" in state and (former is None or former.tiling == stage.tiling):
+    # What was imported has none.
+    if "guard" in state and (former is None or _is_alike(former, stage)):
         # A short stage would end before its guards have seen enough to judge by.
         guard.restore(state["guard"])
         layer_guard.restore(state["layer_guard"])
-    batches = Batches(
-        plan,
-        corpus,
-        dp_rank=ranks.dp_rank,
-        dp_size=ranks.dp_size,
-        micro_batch_sequences=_micro_batch(request, ranks),
-        on_bad_shard=request.on_bad_shard,
-        sequences_at=lambda n: _sequences_at(stage, n),
-        agree=lambda own: bad_sequences(own, ranks.device),
-    )
+    micro_batch = _micro_batch(request, ranks)
+
+    def batches_of(read: Plan) -> Batches:
+        is_plan = read is plan  # else held-out pairs, which are read in equal steps
+        return Batches(
+            read,
+            corpus,
+            dp_rank=ranks.dp_rank,
+            dp_size=ranks.dp_size,
+            micro_batch_sequences=micro_batch,
+            on_bad_shard=request.on_bad_shard if is_plan else "skip",
+            sequences_at=(lambda n: _sequences_at(stage, n)) if is_plan else None,
+            agree=lambda own: bad_sequences(own, ranks.device),
+            shows=ranks.is_first_stage,
+            pin=ranks.device if ranks.device.type == "cuda" else None,
+        )
+
+    batches = batches_of(plan)
+    preference = None
+    if stage.objective is not None:
+        with ExitStack() as opened:
+            opened.enter_context(batches)
+            preference = _preference(request, ranks, plan, corpus, batches, batches_of)
+            opened.enter_context(preference)
+            preference.begin(chunks, _weights(request), _reference_of(request))
+            opened.pop_all()  # closed at the end of the run
     return Parts(
         request, ranks, corpus, plan, batches, chunks, optimizer, mine, former,
-        guard, layer_guard,
+        guard, layer_guard, preference,
     )  # fmt: skip
+
+
+def _is_alike(former: StageRecipe, stage: StageRecipe) -> bool:
+    """Whether losses of one stage say anything about those of another."""
+    return (former.tiling, former.objective, former.draws) == (
+        stage.tiling, stage.objective, stage.draws,
+    )  # fmt: skip
+
+
+def _preference(
+    request: Request,
+    ranks: start.Ranks,
+    plan: Plan,
+    corpus: Corpus,
+    batches: Batches,
+    batches_of: Callable[[Plan], Batches],
+) -> PreferenceTraining:
+    asked = request.stage.objective
+    stop = None if asked is None else asked.early_stop
+    held_out = None
+    if stop is not None:
+        most = stop.pairs
+        held_out = of_first(lambda: choose_pairs(corpus.run, plan, most))
+    return PreferenceTraining(request, ranks, plan, corpus.eod, batches, batches_of, held_out)
+
+
+def _weights(request: Request) -> Any:
+    """What tells the weights that a stage starts from: its seed, or the last state of the stage
+    before, with the losses that its guards saw. None once the run has a checkpoint of its own."""
+    before = request.predecessor
+    if checkpoints.latest(request.checkpoints) is not None:
+        return None
+    if before is None:
+        return [request.seed, request.model.model_dump(mode="json", exclude={"stages"})]
+    return ended(before)
+
+
+def _reference_of(request: Request) -> str | None:
+    """The hash of the reference that the last checkpoint goes with; None without a checkpoint."""
+    last = checkpoints.latest(request.checkpoints)
+    if last is None:
+        return None
+    return str(checkpoints.read_state(request.checkpoints, last)["preference"]["reference"])
 
 
 def _former(request: Request) -> StageRecipe | None:
@@ -226,10 +293,7 @@ def _plan(
             seed=request.seed,
             before=former,
             epochs=request.epochs,
-            # The features of their images would have no places in a stage of text.
-            leave_out=pictured_sources(corpus.run)
-            if request.model.vision is not None and stage.tiling is None
-            else (),
+            leave_out=_left_out(request, corpus),
         )
         there = set(folder.glob("*"))
         plan = Plan.compile(request.corpus, spec, folder)
@@ -253,6 +317,16 @@ def _plan(
     if isinstance(told[0], Exception):
         raise told[0]
     return plan or Plan.open(Path(told[0]))
+
+
+def _left_out(request: Request, corpus: Corpus) -> frozenset[str]:
+    """Sources that a stage does not draw from where it names none: pairs, whose rejected answers
+    it would learn; and where its model has a tower, those with images, for whose features a stage
+    of text has no places."""
+    found = paired_sources(corpus.run)
+    if request.model.vision is not None and request.stage.tiling is None:
+        found |= pictured_sources(corpus.run)
+    return found
 
 
 def _start_from(before: Path, chunks: list[Any], optimizer: Any) -> dict[str, Any]:

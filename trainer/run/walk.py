@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +23,9 @@ from trainer.megatron import checkpoints
 from trainer.megatron.checkpoints import SaveFailed
 from trainer.megatron.optimizer import StepFailed, gradient_norms, set_rate, step
 from trainer.megatron.start import Ranks
-from trainer.run.batch import BatchResult, run_batch
+from trainer.preference.training import PreferenceTraining
+from trainer.run.batch import BatchResult, MicroBatch, run_batch
+from trainer.run.objective import NEXT_TOKEN, Objective
 from trainer.run.outcome import Outcome, State
 from trainer.run.recorder import Recorder
 from trainer.run.request import PROFILE, Request
@@ -51,6 +54,7 @@ class Parts:
     former: StageRecipe | None
     guard: Guard
     layer_guard: LayerGuard
+    preference: PreferenceTraining | None = None
 
     @property
     def stage(self) -> StageRecipe:
@@ -102,7 +106,7 @@ class Walk:
             except Exception as error:
                 self._rescue(recorder, error, total)
                 raise
-        state: State = "finished" if self.done == total else "paused"
+        state: State = "finished" if self.done == total or self._ended_early else "paused"
         if stopped:
             state = "stopped"
         return self._outcome(state, total)
@@ -110,7 +114,7 @@ class Walk:
     def _steps(self, last: int, total: int, recorder: Recorder, asked: Asked) -> bool:
         """Take steps up to ``last``; whether a guard stopped the run."""
         request, stage, ranks = self.parts.request, self.parts.stage, self.parts.ranks
-        while self.done < last:
+        while self.done < last and not self._ended_early:
             now = next(schedule.steps(stage, self.done))
             if self._rollbacks.leaves_out(now.first_token // stage.length):
                 recorder.left_out(now)
@@ -127,11 +131,12 @@ class Walk:
             ending, writing = asked.anywhere(ranks.device, busy=writing)
             if not writing:
                 self._finish_saving(recorder)
-            if self.done % request.save_every == 0 or ending or self.done == last:
+            early = bool(self._ended_early)
+            if self.done % request.save_every == 0 or ending or early or self.done == last:
                 self._finish_saving(recorder)
                 recorder.sync()
-                self._save(finished=self.done == total)
-            if ending:
+                self._save(finished=self.done == total or early)
+            if ending and not early:
                 self.why = "asked to end by a signal"
                 break
         return False
@@ -179,12 +184,14 @@ class Walk:
         parts, stage = self.parts, self.parts.stage
         first, sequences = now.first_token // stage.length, now.batch_tokens // stage.length
         with self._profiled(now.step + 1):
+            batches, objective = self._read(first, sequences)
             result = run_batch(
                 parts.chunks,
-                parts.batches.step(first, sequences),
+                batches,
                 ranks=parts.ranks,
                 layers=parts.request.model.layers,
                 train=True,
+                objective=objective,
             )
             norms = gradient_norms(parts.optimizer, parts.chunks)
             norm = sum(x * x for x in norms.values()) ** 0.5
@@ -230,8 +237,24 @@ class Walk:
             self._diverged = "" if finite else f"loss {result.loss} and gradient norm {norm}"
         left_out = "" if action != "skip" else "skip" if result.labels else "no labels"
         skipped = self._data_state().skipped
-        recorder.step(now, result, norm, norms, parts.batches, skipped, left_out)
+        measured = None
+        if parts.preference is not None:
+            measured = parts.preference.after(now.step + 1, parts.chunks)
+            self.why = parts.preference.ended
+        recorder.step(now, result, norm, norms, parts.batches, skipped, left_out, measured)
         return action
+
+    def _read(self, first: int, sequences: int) -> tuple[Sequence[MicroBatch], Objective]:
+        """The micro-batches of a step, and what is minimised over them."""
+        read, preference = self.parts.batches.step(first, sequences), self.parts.preference
+        if preference is None:
+            return read, NEXT_TOKEN
+        return preference.prepare(read)
+
+    @property
+    def _ended_early(self) -> str:
+        """Why the stage ends before its budget; empty where it goes on."""
+        return "" if self.parts.preference is None else self.parts.preference.ended
 
     def _judge(self, result: BatchResult, norm: float, norms: dict[str, float]) -> Finding | None:
         if not result.labels:
@@ -271,6 +294,9 @@ class Walk:
         parts.batches.restore(state["data"])
         parts.guard.restore(state["guard"])
         parts.layer_guard.restore(state["layer_guard"])
+        if parts.preference is not None:
+            parts.preference.restore(state["preference"])
+            self.why = parts.preference.ended
         self._left_out = DataState.from_json(state["data"]).left_out
         self.done, self.tokens = int(state["step"]), int(state["tokens"])
         self.loss, self._saved, self._amid = None, number, False
@@ -304,6 +330,8 @@ class Walk:
             "former": None if parts.former is None else parts.former.model_dump(mode="json"),
             "identity": parts.identity,
         }
+        if parts.preference is not None:
+            state["preference"] = parts.preference.state()
         self._saving = checkpoints.begin(
             parts.request.checkpoints, self.done, parts.chunks, parts.optimizer, state,
             keep=parts.request.keep,

@@ -115,6 +115,32 @@ def chain(name_or_path: str | Path, variant: str | None = None) -> list[str]:
         names.append(str(here))
 
 
+def joined(names: list[str], start: list[str]) -> list[str]:
+    """A chain whose stages come after another stage than their files say.
+
+    Parameters
+    ----------
+    names, start: as ``chain`` returns them, of the last stage and of the one to start from.
+
+    Returns
+    -------
+    ``start``, and behind it the stages of ``names`` that are not in it.
+
+    Raises
+    ------
+    RecipeError
+        If no stage is left, or the two share none.
+    """
+    behind = [name for name in names if name not in start]
+    if not behind or len(behind) == len(names):
+        found = f"--from {Path(start[-1]).stem}, which " + (
+            f"{Path(names[-1]).stem} is a part of" if not behind else "shares no stage with it"
+        )
+        expected = "a stage that begins as it does, such as the last of its stages of text"
+        raise RecipeError([Problem(names[-1], 0, 0, "after", found, expected)])
+    return [*start, *behind]
+
+
 def names_of(kind: str) -> list[str]:
     """The names of the recipes that come with the project; ``kind`` is ``models`` or ``stages``."""
     return sorted(path.stem for path in (RECIPES / kind).glob("*.yaml"))

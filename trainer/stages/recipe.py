@@ -15,9 +15,10 @@ from pydantic import (
     model_validator,
 )
 
-from dataflow.tables import TILINGS
+from dataflow.tilings import TILINGS
 from mixtures.spec import Packing
 from trainer.guards import GuardSettings, RollBackSettings
+from trainer.preference.recipe import Dpo
 from trainer.stages.amounts import Scale, Tokens, parse_tokens
 from trainer.stages.layer_guard import LayerGuardSettings
 from trainer.vision.parts import PARTS, Part
@@ -129,10 +130,28 @@ class Adam(_Part):
 
 
 class Draw(_Part):
-    """Sources of a corpus that a stage draws from, and their weight beside its other draws."""
+    """Sources of a corpus that a stage draws from, and their weight beside its other draws.
 
-    sources: tuple[str, ...] = Field(min_length=1)
+    Either the ``sources`` are named, or it is all but ``except_sources``.
+    """
+
+    sources: tuple[str, ...] | None = Field(default=None, min_length=1)
+    except_sources: tuple[str, ...] = ()
     weight: int = Field(default=1, ge=1)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if (self.sources is None) != bool(self.except_sources):
+            found = "neither" if self.sources is None else "both"
+            raise ValueError(f"found {found}, expected one of sources and except_sources")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_kept(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without the one that is not given: runs from before there were two may go on."""
+        found: dict[str, Any] = write(self)
+        found.pop("except_sources" if self.except_sources == () else "sources", None)
+        return found
 
 
 class Variant(_Part):
@@ -162,6 +181,10 @@ class StageRecipe(_Part):
         straight line from those of the stage before to these (``trainer.stages.mixture``).
     draws: which sources the stage draws from, by name, in the ratio of their weights; None: from
         all, as ``shares`` says.
+    most_epochs: how much of what it draws a stage reads at most: the budget becomes that of a
+        corpus that has less (``trainer.run.budget``). None: documents come again, up to the run's
+        limit of epochs, and a corpus that has less is refused.
+    objective: what is minimised; None: the loss of the next token.
     train: the parts of a model with a vision tower that are trained (``trainer.vision.parts``).
     packing: how documents become sequences (``mixtures.spec``).
     tiling: where documents have images, by which tiling their features are counted.
@@ -186,6 +209,8 @@ class StageRecipe(_Part):
     long_qa: Annotated[LongQA, BeforeValidator(_long_qa)] = LongQA(share=0)
     interpolation: _Share = 0.0
     draws: dict[str, Draw] | None = None
+    most_epochs: float | None = Field(default=None, gt=0, allow_inf_nan=False)
+    objective: Dpo | None = None
     train: tuple[Part, ...] = PARTS
     packing: Packing = "stream"
     tiling: str | None = None
@@ -228,6 +253,16 @@ class StageRecipe(_Part):
                 "found draws beside shares or long_qa, expected one of them: draws name sources, "
                 "the others classes of length"
             )
+        if self.most_epochs is not None and self.draws is None:
+            raise ValueError(
+                "found most_epochs without draws, expected draws: it is a part of them"
+            )
+        if self.objective is not None and (self.packing != "whole" or self.most_epochs is None):
+            raise ValueError(
+                f"found an objective of pairs with packing {self.packing} and most_epochs "
+                f"{self.most_epochs}, expected packing whole, for a pair is never cut, and "
+                "most_epochs, below 1 so that no pair is learnt by heart"
+            )
         if self.draws is not None and not self.draws:
             raise ValueError("found no draw, expected one at least, or no draws")
         if len(set(self.train)) != len(self.train) or not self.train:
@@ -250,8 +285,9 @@ class StageRecipe(_Part):
             found.pop("packing", None)
         if self.tiling is None:
             found.pop("tiling", None)
-        if self.draws is None:
-            found.pop("draws", None)
+        for name in ("draws", "most_epochs", "objective"):
+            if getattr(self, name) is None:
+                found.pop(name, None)
         if set(self.train) == set(PARTS):
             found.pop("train", None)
         return found

@@ -149,7 +149,7 @@ def test_prompts_that_cannot_be_read_on_are_refused(run: Path, tmp_path: Path) -
     with pytest.raises(GenerationError, match=r"asked\.txt, line 3: found .* expected UTF-8"):
         read_prompts(file)
     file.write_bytes("one\r\ntwo\x85 and\n".encode())
-    assert read_prompts(file) == ["one", "two\x85 and"]
+    assert [prompt.text for prompt in read_prompts(file)] == ["one", "two\x85 and"]
     file = tmp_path / "asked.jsonl"
     for line in ('{"text": "a"}', "7", '{"prompt": 7}', "{"):
         file.write_text('{"prompt": "a"}\n' + line + "\n")

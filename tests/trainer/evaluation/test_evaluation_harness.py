@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import math
+import subprocess
 import sys
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +17,7 @@ import pytest
 import torch
 
 from dataflow.tokenizer import Tokenizer
+from tests.trainer.evaluation.harness_tasks import CHOICE, LONGEST, TEXT, WRITTEN
 from tests.trainer.evaluation.models import log_probabilities
 from trainer.evaluation.errors import EvaluationError
 from trainer.evaluation.haystack import draws, invented
@@ -19,6 +25,8 @@ from trainer.evaluation.lm_harness import HarnessModel, as_harness_model
 from trainer.evaluation.texts import as_tokens
 from trainer.generation.decoder import Decoder
 from trainer.generation.sampling import Sampling, continue_prompts
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass
@@ -77,10 +85,10 @@ def test_a_long_context_loses_its_beginning(decoder: Decoder, tokenizer: Tokeniz
     ids, tail = as_tokens(tokenizer, text), as_tokens(tokenizer, after)
     model = HarnessModel(decoder, tokenizer, longest=20)
     ((score, _),) = model.loglikelihood([Asked((text, after))])
-    kept = torch.cat([ids[-(20 - len(tail)) :], tail])
+    kept = torch.cat([ids[-(21 - len(tail)) :], tail])
     wanted = log_probabilities(decoder, kept)[-len(tail) :].sum()
     assert score == pytest.approx(float(wanted), abs=1e-3)
-    with pytest.raises(EvaluationError, match="expected 1 to 19"):
+    with pytest.raises(EvaluationError, match="expected 1 to 20"):
         model.loglikelihood([Asked(("a", text))])
     with pytest.raises(EvaluationError, match="expected 2 or more"):
         HarnessModel(decoder, tokenizer, longest=1)
@@ -99,10 +107,12 @@ def test_loglikelihood_rolling_scores_every_token_once(
             assert score == by_window == 0
             continue
         assert score == pytest.approx(float(log_probabilities(decoder, ids).sum()), abs=1e-3)
-        wanted, at = 0.0, 0
-        while at < len(ids) - 1:
-            wanted += float(log_probabilities(decoder, ids[at : at + 6]).sum())
-            at += 5
+        wanted = 0.0
+        for end in range(6, len(ids) + 5, 6):
+            # Six new ones after one that was said before, or at the end fewer after more.
+            new, last = min(6, len(ids) + 5 - end), min(end, len(ids) - 1)
+            known = log_probabilities(decoder, ids[max(0, last - 6) : last + 1])
+            wanted += float(known[-new:].sum())
         assert by_window == pytest.approx(wanted, abs=1e-3)
 
 
@@ -162,3 +172,46 @@ def test_the_harness_is_imported_only_where_it_is_asked_for(
     monkeypatch.setitem(sys.modules, "lm_eval.api.model", None)
     with pytest.raises(EvaluationError, match="pip install lm-eval"):
         as_harness_model(decoder, tokenizer)
+
+
+@pytest.mark.long
+def test_the_real_harness(decoder: Decoder, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    """Its scores, from its own tasks, are those of tokens read one by one as it would cut them."""
+    own = importlib.util.find_spec("lm_eval") is not None
+    places = [] if own else sorted(ROOT.glob(".venv-peers-lm-eval/lib/python*/site-packages"))
+    if not own and not places:
+        pytest.skip(
+            "needs lm-evaluation-harness: benchmarks/peers/make_env.sh lm-eval, or pip install "
+            "lm-eval"
+        )
+    asked = ["-m", "tests.trainer.evaluation.harness_tasks", tmp_path, *places[:1]]
+    done = subprocess.run(
+        [sys.executable, *map(str, asked)], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    choices, texts, written = (found["samples"][name] for name in (CHOICE, TEXT, WRITTEN))
+
+    scores = [resp[0][0] for one in choices for resp in one["resps"]]
+    assert scores == pytest.approx(found["judged"][CHOICE], abs=1e-3)
+    right = [one["acc"] for one in choices]
+    for one, is_right in zip(choices, right, strict=True):
+        mine = [resp[0][0] for resp in one["resps"]]
+        assert is_right == (mine.index(max(mine)) == one["doc"]["answer"])
+    assert 0 < sum(right) < len(right)
+    assert found["results"][CHOICE]["acc,none"] == pytest.approx(sum(right) / len(right))
+
+    nats = [float(one["resps"][0][0]) for one in texts]
+    assert nats == pytest.approx(found["judged"][TEXT], abs=1e-3)
+    lengths = [len(one["doc"]["text"].encode()) for one in texts]
+    assert max(len(as_tokens(tokenizer, one["doc"]["text"])) for one in texts) > 2 * LONGEST
+    bits = -sum(nats) / sum(lengths) / math.log(2)
+    assert found["results"][TEXT]["bits_per_byte,none"] == pytest.approx(bits)
+
+    for one in written:
+        stem = one["doc"]["text"]
+        tokens = greedy(decoder, as_tokens(tokenizer, stem), 9)
+        tokens = tokens[: tokens.index(tokenizer.eod)] if tokenizer.eod in tokens else tokens
+        text = tokenizer.decode(tokens).decode(errors="replace")
+        assert one["resps"] == [[text.split(".")[0].split("zebra")[0]]]
+    assert len({one["resps"][0][0] for one in written}) > 1

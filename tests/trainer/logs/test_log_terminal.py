@@ -78,6 +78,8 @@ def test_what_is_known_is_said() -> None:
     line = terminal.line(record(1, mfu=0.2534, dropped_tokens=1234, loss=float("nan")))
     assert "MFU 25.3%" in line
     assert "dropped 1.23K" in line
+    assert "padding" not in line
+    assert "tok/s  padding 12.5%" in terminal.line(record(1, padding=0.125))
     assert "loss nan" in line
     assert "ETA -" in line
 

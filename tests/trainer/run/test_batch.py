@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -12,7 +13,7 @@ from tests.trainer.models.small import LENGTH, build, recipe, tokens
 from tests.trainer.ranks import run_ranks
 from trainer.megatron.optimizer import OptimizerSettings, build_optimizer, gradient_norms, wrap
 from trainer.megatron.start import Layout, start
-from trainer.run.batch import BatchResult, run_batch
+from trainer.run.batch import BatchResult, MicroBatch, run_batch
 
 LAYERS = 4
 Step = tuple[BatchResult, dict[str, float]]
@@ -33,6 +34,12 @@ class Batch:
     @property
     def skipped(self) -> tuple[int, ...]:
         return self.filling if self.told else ()
+
+    @property
+    def padding(self) -> Tensor | None:
+        if not self.skipped:
+            return None
+        return torch.tensor([n in self.skipped for n in self.numbers]).repeat_interleave(LENGTH)
 
     @property
     def tokens(self) -> Tensor:
@@ -66,7 +73,7 @@ class Batch:
         return len(self.numbers)
 
 
-def step(layout: Layout, recompute: bool, batches: list[list[Batch]]) -> Step:
+def step(layout: Layout, recompute: bool, batches: Sequence[Sequence[MicroBatch]]) -> Step:
     """What comes of ``batches``, by data-parallel rank."""
     ranks = start(layout, 7)
     model = build(
@@ -109,8 +116,10 @@ def whole() -> Step:
         (Layout(pp=2), True, [[Batch((1,)), Batch((2,), (2,)), Batch((3,)), Batch((4,))]]),
         (Layout(tp=2), False, [[Batch((1, 2), (2,)), Batch((3, 4))]]),
         (Layout(), True, [[Batch((1, 2), (2,))], [Batch((3, 4))]]),
+        # Of the first rank's second micro-batch no token goes to any expert.
+        (Layout(ep=2), False, [[Batch((1,)), Batch((2,), (2,))], [Batch((3,)), Batch((4,))]]),
     ],
-    ids=["alone", "pp2 recomputed", "tp2", "dp2 recomputed"],
+    ids=["alone", "pp2 recomputed", "tp2", "dp2 recomputed", "ep2"],
 )
 def test_a_skipped_sequence_adds_neither_loss_nor_load(
     whole: Step, layout: Layout, recompute: bool, batches: list[list[Batch]]

@@ -54,6 +54,9 @@ def test_a_line_a_step_says_what_was_done(straight: Request) -> None:
         assert line["mfu"] is None  # no datasheet has a rate of this machine
         assert line["dropped_tokens"] > 0
         assert line["mixture"] == {"all": 1.0}
+        assert sum(line["sources"].values()) == pytest.approx(1)
+        assert line["padding"] == 0
+        assert line["document_tokens_per_second"] == line["tokens_per_second"]
         assert line["tokens_per_second_per_device"] == line["tokens_per_second"]  # of one rank
         assert len(line["router"]) == MODEL.layers
         assert all(sum(layer) == pytest.approx(1, abs=1e-3) for layer in line["router"])
@@ -170,6 +173,21 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_its_documents(
     assert line["action"] == "stop"
     assert {"document", "doc_id", "source", "uri"} == set(line["documents"][0])
     assert checkpoints.latest(asked.checkpoints) == outcome.step
+
+
+def test_a_bad_step_of_a_corpus_without_its_documents_is_told_by_their_numbers(
+    corpus: str, tmp_path: Path
+) -> None:
+    bare = shutil.copytree(corpus, tmp_path / "bare", ignore=shutil.ignore_patterns("documents"))
+    wild = stage(schedule={"phases": [{"until": 56 * LENGTH, "rate": 1e30}]})
+    asked = request(str(bare), tmp_path / "first", stage=wild, save_every=1)
+    outcome = train(asked)
+    assert outcome.state == "stopped"
+    assert checkpoints.latest(asked.checkpoints) == outcome.step
+    (line,) = [json.loads(x) for x in (asked.out / "bad_steps.jsonl").read_text().splitlines()]
+    assert line["documents"]
+    assert all(set(one) == {"document"} for one in line["documents"])
+    assert "cannot be read" in line["unknown"]
 
 
 def test_a_signal_ends_the_run_after_its_step_with_a_checkpoint(

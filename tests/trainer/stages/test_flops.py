@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
+from megatron.core.transformer.spec_utils import ModuleSpec
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.flops import count_flops, datasheet_rate, utilisation
+from trainer.models import lightning, mixers
+from trainer.models.mixer_flops import MixerFlops
 from trainer.models.recipe import ModelRecipe
 from trainer.stages.loading import RECIPES, load_model
 
@@ -63,8 +68,9 @@ def forward(m: ModelRecipe, segments: list[int]) -> Tensor:
 
 
 @pytest.mark.parametrize("segments", [[1], [4], [9], [5, 1, 7]])
-def test_counts_are_torchs(segments: list[int]) -> None:
-    counted = count_flops(MODEL, segments, VOCABULARY, BLOCK)
+def test_counts_are_torchs(segments: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lightning, "BLOCK", BLOCK)
+    counted = count_flops(MODEL, segments, VOCABULARY)
     with FlopCounterMode(display=False) as counter:
         loss = forward(MODEL, segments)
     assert counter.get_total_flops() == counted.forward
@@ -89,17 +95,38 @@ def test_by_hand_for_minimax_text_01() -> None:
 def test_lightning_is_linear_in_length_and_softmax_quadratic() -> None:
     model = load_model("400m")
     one, two = count_flops(model, [4096], 1), count_flops(model, [8192], 1)
-    assert two.lightning == 2 * one.lightning
-    assert two.softmax / one.softmax == pytest.approx(4, rel=1e-3)
-    assert count_flops(model, [4096, 4096], 1).softmax == 2 * one.softmax
-    million = count_flops(model, [1 << 20] * 64, 1)
-    assert million.softmax == 64 * count_flops(model, [1 << 20], 1).softmax > 0
+    assert two.mixing["lightning"] == 2 * one.mixing["lightning"]
+    assert two.mixing["softmax"] / one.mixing["softmax"] == pytest.approx(4, rel=1e-3)
+    assert count_flops(model, [4096, 4096], 1).mixing["softmax"] == 2 * one.mixing["softmax"]
+    million = count_flops(model, [1 << 20] * 64, 1).mixing["softmax"]
+    assert million == 64 * count_flops(model, [1 << 20], 1).mixing["softmax"] > 0
 
 
 def test_an_unknown_mixer() -> None:
     other = MODEL.model_copy(update={"mixers": ("toeplitz",)})
-    with pytest.raises(ValueError, match="found mixer 'toeplitz', expected one of lightning, soft"):
+    with pytest.raises(
+        ValueError, match="mixers: found 'toeplitz', expected one of lightning, soft"
+    ):
         count_flops(other, [4], 10)
+
+
+def test_a_mixer_brings_its_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shift:
+        @staticmethod
+        def flops(recipe: ModelRecipe, segments: npt.NDArray[np.int64]) -> MixerFlops:
+            return MixerFlops(recipe.hidden * len(segments), int(segments.max()))
+
+    class Mute:
+        pass
+
+    for name, module in (("shift", Shift), ("mute", Mute)):
+        monkeypatch.setitem(mixers.MIXERS, name, ModuleSpec(module=module))
+    before = count_flops(MODEL.model_copy(update={"mixers": ("softmax",)}), [4, 2], 10)
+    found = count_flops(MODEL.model_copy(update={"mixers": ("softmax", "shift")}), [4, 2], 10)
+    assert found.mixing == {"softmax": before.mixing["softmax"] // 3 * 2, "shift": 4}
+    assert found.projections == before.projections // 3 * 2 + 2 * 24
+    with pytest.raises(ValueError, match=r"no flops\(recipe, segments\) in Mute"):
+        count_flops(MODEL.model_copy(update={"mixers": ("mute",)}), [4], 10)
 
 
 @pytest.mark.parametrize(

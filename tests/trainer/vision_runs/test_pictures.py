@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
+from concurrent.futures import wait
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.trainer.loopback import loopback_bucket
 from dataflow.run import Run
 from dataflow.shards import read_token_shard
 from dataflow.store import Store
 from mixtures.plan import Component, Plan, PlanSpec
+from trainer.data import batches as batches_
+from trainer.data import content
 from trainer.data.batches import IGNORED, Batches
 from trainer.data.corpus import Corpus
 from trainer.data.errors import BadShard, DataError
+from trainer.data.hashing import hash_of
 from trainer.data.pictures import Pictures, expand, image_token_of
 from vl_data.decode import decode
 from vl_data.pixels import tile_pixels
@@ -92,8 +98,13 @@ def test_batches_show_the_images_of_their_documents(shown_run: Path, tmp_path: P
             assert not (batch.labels == token).any()
             assert (batch.images is not None) == bool(tiles)
             if batch.images is not None:
+                assert batch.images.pixels.dtype == torch.uint8
                 expected_pixels = torch.from_numpy(np.concatenate(tiles))
-                assert torch.equal(batch.images.pixels, expected_pixels)
+                assert torch.equal(batch.images.normalised(), expected_pixels)
+                assert batch.images.places is not None
+                assert batch.images.places.tolist() == [
+                    place for place, one in enumerate(batch.tokens.tolist()) if one == token
+                ]
     assert seen > 8
     assert texts > 2
 
@@ -157,10 +168,124 @@ def test_a_damaged_image_stops_the_run_or_costs_its_sequence(
         batches.step(0, SEQUENCES)
 
 
+def test_content_shards_are_looked_at_ahead_and_once(
+    shown_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of images in later steps too, while the first is trained; no other is opened."""
+    hashed: list[str] = []
+
+    def remember(store: Store, path: str, closed: Event) -> str:
+        hashed.append(path)
+        return hash_of(store, path, closed)
+
+    monkeypatch.setattr(content, "hash_of", remember)
+    plan = _plan(shown_run, tmp_path)
+    with Corpus.open(shown_run) as corpus, Batches(plan, corpus, ahead=0) as batches:
+        batches.step(0, 1)
+        wait(corpus.checks.begun, timeout=60)
+        shown = {p.document for sequence in plan for p in sequence}
+        pictured = [d for d in shown if plan.lengths([d]) != plan.tokens([d])]
+        shards = {int(shard) for shard in plan.places(sorted(pictured))[0]}
+        paths = {corpus.run.shards[shard].pack.outputs["shard"].path for shard in shards}
+        assert set(hashed) == paths
+        for first in range(1, SEQUENCES):
+            batches.step(first, 1)
+        assert len(hashed) == len(paths)
+
+
+def test_a_rank_that_shows_none_has_the_same_places(shown_run: Path, tmp_path: Path) -> None:
+    """It opens no content shard: not one is there."""
+    folder = tmp_path / "without"
+    shutil.copytree(shown_run, folder)
+    plan = _plan(folder, tmp_path / "plans")
+    with Corpus.open(folder) as corpus, Batches(plan, corpus) as batches:
+        expected = batches.step(0, SEQUENCES)
+    for path in (folder / "shards" / "content").glob("*-vl-*.tar"):
+        path.unlink()
+    with Corpus.open(folder) as corpus, Batches(plan, corpus, shows=False) as batches:
+        found = batches.step(0, SEQUENCES)
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine.images is None
+        assert torch.equal(mine.tokens, theirs.tokens)
+        assert torch.equal(mine.labels, theirs.labels)
+        assert torch.equal(mine.cu_seqlens, theirs.cu_seqlens)
+    with (
+        Corpus.open(folder) as corpus,
+        Batches(plan, corpus) as batches,
+        pytest.raises(BadShard, match=r"-vl-000000\.tar is not there"),
+    ):
+        batches.step(0, SEQUENCES)
+
+
+@pytest.mark.long
+def test_a_run_on_s3_gives_the_same_images(shown_run: Path, tmp_path: Path) -> None:
+    with loopback_bucket() as bucket:
+        remote = Store(bucket.upload(shown_run, "run"), bucket.options)
+        here = _plan(shown_run, tmp_path / "here")
+        there = Plan.compile(remote, here.spec, tmp_path / "there")
+        assert there.hash == here.hash
+        found = []
+        for plan, where in ((here, shown_run), (there, remote)):
+            with Corpus.open(where) as corpus, Batches(plan, corpus) as batches:
+                found.append(batches.step(0, SEQUENCES))
+    shown = 0
+    for mine, theirs in zip(*found, strict=True):
+        assert torch.equal(mine.tokens, theirs.tokens)
+        assert (mine.images is None) == (theirs.images is None)
+        if mine.images is not None and theirs.images is not None:
+            shown += 1
+            assert mine.images.plans == theirs.images.plans
+            assert torch.equal(mine.images.pixels, theirs.images.pixels)
+    assert shown > 4
+
+
+def test_few_steps_are_read_ahead_where_images_are_large(
+    shown_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = _plan(shown_run, tmp_path)
+    for most, expected in ((1 << 30, 6), (1, 1)):
+        monkeypatch.setattr(batches_, "AHEAD_BYTES", most)
+        with Corpus.open(shown_run) as corpus, Batches(plan, corpus, ahead=6) as batches:
+            (found,) = batches.step(0, 1)
+            assert len(batches._coming) == expected
+            assert found.images is not None
+            features = found.images.tokens - len(found.images.plans)
+            assert batches._picture_bytes(0, 1) == features * 14 * 14 * 3
+            step = batches._load(0, 1)
+            # Tiles are kept once, though a step can be put together anew without a sequence.
+            pictures = [one for ids in step.read[0] for one in ids.pictures]
+            (again,) = step.micro_batches
+            assert again.images is not None
+            pixels = again.images.pixels.numpy()
+            assert all(np.shares_memory(one.tiles, pixels) for one in pictures)
+            tiles = np.concatenate([one.tiles for one in pictures])
+            assert np.array_equal(tiles, found.images.pixels.numpy())
+
+
+def test_any_number_of_decoders_gives_the_same(shown_run: Path) -> None:
+    with Corpus.open(shown_run) as corpus:
+        rows = [
+            (number, row)
+            for number, shard in enumerate(corpus.run.shards)
+            for row, images in enumerate(
+                corpus.run.table(shard.tokenize, "index", ["images"])["images"].to_pylist()
+            )
+            if images
+        ][:20]
+        found = []
+        for decoders in (1, 3):
+            with Pictures(corpus, "tiny56", decoders=decoders) as pictures:
+                coming = [pictures.begin(*row) for row in rows]
+                found.append([one for ready in coming for one in ready()])
+    for one, other in zip(*found, strict=True):
+        assert one.plan == other.plan
+        assert np.array_equal(one.tiles, other.tiles)
+
+
 def test_a_tokenizer_without_images_is_refused(shown_run: Path) -> None:
-    run = Run.load(Store(str(shown_run)))
-    specials = run.tokenizer.stats["specials"]
-    without = {role: one for role, one in specials.items() if role != "image"}
-    run.tokenizer.stats["specials"] = without
-    with pytest.raises(DataError, match="expected one of role 'image'"):
-        Pictures(run, "tiny56")
+    with Corpus.open(shown_run) as corpus:
+        stats = corpus.run.tokenizer.stats
+        specials = stats["specials"]
+        stats["specials"] = {role: one for role, one in specials.items() if role != "image"}
+        with pytest.raises(DataError, match="expected one of role 'image'"):
+            Pictures(corpus, "tiny56")
