@@ -1,15 +1,23 @@
-"""Images: decode, hygiene and hashes of one image after the other, on one core.
+"""Images, one after the other on one core: from a tar to shards, and every part by itself.
 
-Beside ours: img2dataset's own resizing of the same files, and Pillow's decoder alone, the floor.
-What is done apart from the decoder (the detectors and the hashes) is timed by itself too.
+The path is that of a build: its steps ``read`` (tar, decode, hygiene, hashes, the table of images),
+``settle`` and ``pack`` (shards), by the seconds that its journal keeps. Beside it img2dataset makes
+shards of the same files, scaled down, by its own path. What reading does to an image by itself
+(decode, hygiene, hashes) stands beside its resizer, and beside Pillow's bare decoder, the floor.
+Steps that are no part of that path (signals, look-alikes, repetition, tokens) are timed apart.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
+import json
 import shutil
-from collections.abc import Callable, Sequence
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import blake3
@@ -18,7 +26,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmarks.harness import Options, Peer, PeerMissingError, Report, interleave, seconds
+from benchmarks.harness import (
+    ROOT,
+    Options,
+    Peer,
+    PeerMissingError,
+    Report,
+    interleave,
+    seconds,
+)
+from benchmarks.photos import NOISE, photo
+from dataflow.build import build
 from vl_data.blank import is_blank
 from vl_data.decode import decode_image
 from vl_data.hashes import phash_of, pixel_hash
@@ -28,7 +46,8 @@ from vl_data.measure import caption_signals, image_signals
 from vl_data.pixels import tile_bytes
 from vl_data.tiling import plan
 
-PEER = "img2dataset 1.47 resizing (256, border)"
+PEER = "img2dataset 1.47, files to shards (256, border)"
+RESIZER = "img2dataset 1.47 resizing (256, border)"
 FLOOR = "Pillow's decoder alone"
 WIDTH, HEIGHT = 816, 612
 """0.5 megapixel, 4 : 3."""
@@ -37,57 +56,137 @@ FORMATS: dict[str, dict[str, object]] = {
     "PNG": {},
     "WEBP": {"quality": 80},
 }
+WORDS = "a red car on the street with two people and their dog in summer".split()
+PATH = ("read", "settle", "pack")
+"""The steps of a build that an image goes through on its way into a shard."""
+APART = ("images", "alike", "repetition", "tokenize")
 
 
 def run(report: Report, options: Options) -> None:
     """Time both sides on JPEG files, then ours on other formats and the parts by themselves."""
-    count = options.size(200, 12)
     for name, settings in FORMATS.items():
+        count = options.size(400 if name == "JPEG" else 100, 12)
         folder = _files(
-            options.scratch / "images" / f"{name.lower()}-{count}", name, settings, count
+            options.scratch / "images" / f"{name.lower()}-{count}-{NOISE}", name, settings, count
         )
         files = [path.read_bytes() for path in sorted(folder.iterdir())]
         label = f"{name} of {WIDTH} x {HEIGHT}"
         size = sum(map(len, files)) / len(files)
         report.add(f"input: {len(files)} {label}, synthetic", size / 1e3, "KB/image")
-        _compare(report, options, label, folder, files, beside_peer=name == "JPEG")
+        with _peer(report) as peer:
+            _path(report, options, label, folder, peer, apart=name == "JPEG")
+            _inspection(report, options, label, folder, files, peer)
         if name == "JPEG":
             _parts(report, options, files)
     _signals(report, options)
 
 
-def _compare(
+def _peer(report: Report) -> contextlib.AbstractContextManager[Peer | None]:
+    try:
+        return Peer("img2dataset_resize", environment="img2dataset")
+    except PeerMissingError as error:
+        report.note(f"img2dataset is left out: {error}")
+        return contextlib.nullcontext()
+
+
+def _path(
+    report: Report, options: Options, label: str, folder: Path, peer: Peer | None, *, apart: bool
+) -> None:
+    """Builds of a tar of the files with a caption each, in turns with the peer's shards."""
+    place = folder.with_name(folder.name + "-build")
+    recipe, count = _recipe(folder, place)
+    taken: dict[str, list[float]] = {step: [] for step in (*PATH, *APART)}
+
+    def ours() -> float:
+        found = _build(recipe, place / "run", count)
+        for step, times in taken.items():
+            times.append(found[step])
+        return sum(found[step] for step in PATH)
+
+    runs = {"ours": ours}
+    if peer is not None:
+        into = str(place / "peer")
+        runs[PEER] = functools.partial(peer.seconds, do="shard", folder=str(folder), out=into)
+    interleave(runs, 1)  # once for nothing: compiled code is loaded, files are in the page cache
+    for times in taken.values():
+        times.clear()
+    turns = interleave(runs, options.repeats)
+    metric = f"decode, hygiene, hashes and shards, {label}"
+    _beside(report, metric, count, turns, PEER)
+    for step in (*PATH, *(APART if apart else ())):
+        report.add(f"step: {step}, {label}", count / median(taken[step]), "images/s")
+
+
+def _recipe(folder: Path, place: Path) -> tuple[Path, int]:
+    """A recipe over a tar of the files, made anew; how many there are."""
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir(parents=True)
+    files, draw = sorted(folder.iterdir()), np.random.default_rng(0)
+    with tarfile.open(place / "pairs.tar", "w") as archive:
+        for path in files:
+            caption = " ".join(draw.choice(WORDS, 9)).encode()
+            for name, data in ((path.name, path.read_bytes()), (f"{path.stem}.txt", caption)):
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    rules = [{"use": name} for name in ("images", "captions", "images.repetition")]
+    recipe = {
+        "name": "images",
+        "sources": [
+            {"name": "pairs", "paths": "pairs.tar", "format": "image-text", "rules": "pairs"}
+        ],
+        "rules": {"pairs": rules},
+        "tokenizer": {"use": str(ROOT / "recipes" / "tokenizers" / "quickstart-32k")},
+    }
+    path = place / "recipe.yaml"
+    path.write_text(json.dumps(recipe))
+    return path, len(files)
+
+
+def _build(recipe: Path, out: Path, count: int) -> dict[str, float]:
+    """Seconds by step of a build in this process.
+
+    Raises
+    ------
+    RuntimeError
+        If not every image went into a shard.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    build(recipe, str(out), workers=0, show=False)
+    steps = json.loads((out / "journal" / "summary.json").read_bytes())["steps"]
+    found = {step["step"]: step for step in steps}
+    packed = found["pack"]["documents"]
+    if packed != count:
+        raise RuntimeError(f"{out}: found {packed} images in shards, expected {count}")
+    return {name: float(step["seconds"]) for name, step in found.items()}
+
+
+def _inspection(
     report: Report,
     options: Options,
     label: str,
     folder: Path,
     files: list[bytes],
-    *,
-    beside_peer: bool,
+    peer: Peer | None,
 ) -> None:
-    runs: dict[str, Callable[[], float]] = {
-        "ours": _timed(inspect, files),
-        FLOOR: _timed(_pillow, files),
-    }
-    inspect(files[0])
+    """What reading does to the bytes of an image, beside the peer's resizer and a decoder."""
+    runs = {"ours": _timed(inspect, files), FLOOR: _timed(_pillow, files)}
+    if peer is not None:
+        runs[RESIZER] = functools.partial(peer.seconds, do="resize", folder=str(folder))
+    interleave(runs, 1)
+    turns = interleave(runs, options.repeats)
     metric = f"decode, hygiene and hashes, {label}"
-    peer = None
-    if beside_peer:
-        try:
-            peer = Peer("img2dataset_resize", environment="img2dataset")
-        except PeerMissingError as error:
-            report.note(f"{PEER} is left out: {error}")
-    if peer is None:
-        taken = interleave(runs, options.repeats)
+    _beside(report, metric, len(files), turns, RESIZER)
+    _beside(report, f"{metric}: floor", len(files), turns, FLOOR)
+
+
+def _beside(report: Report, metric: str, count: int, turns: Mapping[str, float], peer: str) -> None:
+    """A line of images a second; with a ratio where the peer was there."""
+    rate = count / turns["ours"]
+    if peer in turns:
+        report.add(metric, rate, "images/s", peer=peer, ratio=turns[peer] / turns["ours"])
     else:
-        with peer:
-            peer.seconds(do="resize", folder=str(folder))
-            runs[PEER] = lambda: peer.seconds(do="resize", folder=str(folder))
-            taken = interleave(runs, options.repeats)
-    rate = len(files) / taken["ours"]
-    if PEER in taken:
-        report.add(metric, rate, "images/s", peer=PEER, ratio=taken[PEER] / taken["ours"])
-    report.add(f"{metric}: floor", rate, "images/s", peer=FLOOR, ratio=taken[FLOOR] / taken["ours"])
+        report.add(metric, rate, "images/s")
 
 
 def _parts(report: Report, options: Options, files: list[bytes]) -> None:
@@ -145,35 +244,15 @@ def _files(folder: Path, name: str, settings: dict[str, object], count: int) -> 
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     for number in range(count):
-        photo = Image.fromarray(_photo(number))
-        photo.save(folder / f"{number:05d}.{name.lower()}", name, **settings)
+        image = Image.fromarray(photo(WIDTH, HEIGHT, number))
+        image.save(folder / f"{number:05d}.{name.lower()}", name, **settings)
     return folder
-
-
-def _photo(seed: int) -> NDArray[np.uint8]:
-    """Noise whose amplitude falls with frequency as that of photographs does: uint8[H, W, 3]."""
-    draw = np.random.default_rng(seed)
-    values = np.zeros((HEIGHT, WIDTH, 3), np.float32)
-    cells = 4
-    while cells <= WIDTH:
-        coarse = draw.standard_normal((cells, cells, 3)).astype(np.float32)
-        # Brightness varies more than colour.
-        coarse = coarse * 0.35 + coarse[..., :1]
-        for channel in range(3):
-            layer = Image.fromarray(coarse[..., channel])
-            scaled = layer.resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-            values[..., channel] += np.asarray(scaled) / cells**0.7
-        cells *= 2
-    spread = values / values.std() * 55 + 120
-    photo: NDArray[np.uint8] = np.clip(spread, 0, 255).astype(np.uint8)
-    return photo
 
 
 def _documents(rows: int, seed: int) -> pa.Table:
     draw = np.random.default_rng(seed)
-    words = np.array("a red car on the street with two people and their dog in summer".split())
     images = 3 * rows
-    captions = [" ".join(draw.choice(words, 9)) for _ in range(images)]
+    captions = [" ".join(draw.choice(WORDS, 9)) for _ in range(images)]
     column = {
         "digest": [draw.bytes(32) for _ in range(images)],
         "bytes": draw.integers(1000, 10**6, images),
@@ -194,7 +273,7 @@ def _documents(rows: int, seed: int) -> pa.Table:
     offsets = pa.array(np.arange(0, images + 1, 3), pa.int32())
     return pa.table(
         {
-            "text": [" ".join(draw.choice(words, 60)) for _ in range(rows)],
+            "text": [" ".join(draw.choice(WORDS, 60)) for _ in range(rows)],
             "images": pa.ListArray.from_arrays(offsets, flat),
         }
     )

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks.harness import ONE_THREAD, ROOT, Options, Report, machine, pin
+from benchmarks.harness import ONE_THREAD, ROOT, Report, machine, pin
 from benchmarks.trainer.cases import TRAINER_CASES
+from benchmarks.trainer.options import TrainerOptions
 
 RESULTS = ROOT / "benchmarks" / "trainer" / "results.jsonl"
 PACKAGES = ("torch", "megatron-core", "numba", "numpy", "pyarrow")
@@ -25,7 +26,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -m benchmarks.trainer",
         description="Measure the trainer; one JSON line a result is appended to\n"
         "benchmarks/trainer/results.jsonl, which `python -m benchmarks results` renders.",
-        epilog=f"benchmarks (default: each of these):\n{names}",
+        epilog=f"benchmarks (default: each of these, but for those that need a GPU):\n{names}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", choices=[[], *TRAINER_CASES], metavar="NAME")
@@ -35,14 +36,24 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--quick", action="store_true", help="a smoke test on small input; records nothing"
     )
     parser.add_argument("--json", action="store_true", help="print JSON lines instead of text")
+    parser.add_argument("--model", help="of tiles and questions: a name or a file")
+    parser.add_argument(
+        "--corpus", type=Path, default=ROOT / "runs" / "quickstart", metavar="RUN",
+        help="of questions: what the model reads first (default: runs/quickstart)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("cuda", "cpu"), default="cuda",
+        help="of tiles and questions; cpu only for a test",
+    )  # fmt: skip
     return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for; 0, or 1 when a benchmark failed."""
+    """Run what the command line asks for; 0, 1 when a benchmark failed, 2 without its GPU."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parse(arguments)
-    names = list(dict.fromkeys(chosen.names)) or list(TRAINER_CASES)
+    usual = [name for name, case in TRAINER_CASES.items() if not case.gpu]
+    names = list(dict.fromkeys(chosen.names)) or usual
     if len(names) > 1:
         # Each in a process of its own: pinning and thread counts are set before any import.
         flags = [argument for argument in arguments if argument not in TRAINER_CASES]
@@ -61,18 +72,35 @@ def _in_a_process(name: str, flags: list[str]) -> int:
 
 def _run(name: str, chosen: argparse.Namespace) -> int:
     case = TRAINER_CASES[name]
-    options = Options(scratch=chosen.scratch.resolve(), quick=chosen.quick, seed=chosen.seed)
+    if case.gpu and chosen.device == "cuda" and not _has_gpu():
+        print(f"benchmark {name}: found no CUDA GPU, expected one, as an H200", file=sys.stderr)
+        return 2
+    options = TrainerOptions(
+        scratch=chosen.scratch.resolve(),
+        quick=chosen.quick,
+        seed=chosen.seed,
+        model=chosen.model,
+        corpus=chosen.corpus.resolve(),
+        device=chosen.device,
+    )
     cores = len(os.sched_getaffinity(0))
     if case.one_core:
         os.environ.update(ONE_THREAD)
         pin()
         cores = 1
-    report = Report(case.bench, cores, None if chosen.quick else RESULTS, json_only=chosen.json)
+    unrecorded = chosen.quick or (case.gpu and chosen.device == "cpu")
+    report = Report(case.bench, cores, None if unrecorded else RESULTS, json_only=chosen.json)
     versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     report.add(f"machine: {machine()}, {versions}", os.cpu_count() or 1, "cores")
     options.scratch.mkdir(parents=True, exist_ok=True)
     case.run(report, options)
     return 0
+
+
+def _has_gpu() -> bool:
+    import torch  # only here: threads of other cases are set before it is imported
+
+    return torch.cuda.is_available()
 
 
 if __name__ == "__main__":

@@ -13,11 +13,12 @@ PREFIX = "trainer/"
 
 @dataclass(frozen=True)
 class Case:
-    """One benchmark: what it measures, and whether it runs on one core."""
+    """One benchmark: what it measures, whether it runs on one core, and whether on a GPU."""
 
     name: str
     summary: str
     one_core: bool = False
+    gpu: bool = False
 
     @property
     def bench(self) -> str:
@@ -36,5 +37,8 @@ TRAINER_CASES = {
         Case("reading", "what a step waits for its data, from a disk and from S3 on loopback"),
         Case("quickstart", "a tiny model on the quickstart's corpus: a stage, and all four"),
         Case("agreement", "logits and gradients beside transformers and the plain reference"),
+        Case("pictures", "images from a run's shards to batches: images a second and core"),
+        Case("tiles", "training steps with images, by tiles an image", gpu=True),
+        Case("questions", "stages on made pictures, asked about unseen layouts", gpu=True),
     )
 }

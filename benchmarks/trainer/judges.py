@@ -5,19 +5,23 @@ Functions that call ``trainer.megatron.start.start`` are for a process that has 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from benchmarks.trainer.margins import MARGIN, margins
 from trainer.convert import export_model, import_model
 from trainer.convert.config import write_config
 from trainer.convert.layouts import released
 from trainer.convert.names import parameters
 from trainer.megatron.start import Layout, start
 from trainer.models.recipe import AuxLoss, Experts, ModelRecipe
-from trainer.reference import Reference
+from trainer.models.segments import Packed, pack
+from trainer.reference import Reference, Slopes, released_slopes, transformers_slopes
 
 VOCAB = 75
 LENGTH = 40
@@ -112,10 +116,26 @@ def build(recipe: ModelRecipe, layout: Layout, **stage: Any) -> Any:
     )
 
 
-def tokens_of(sequences: int) -> Tensor:
+def tokens_of(sequences: int, seed: int = 1) -> Tensor:
     """int64 ``[sequences, LENGTH]``."""
-    generator = torch.Generator().manual_seed(1)
+    generator = torch.Generator().manual_seed(seed)
     return torch.randint(VOCAB, (sequences, LENGTH), generator=generator)
+
+
+def decided_tokens(model: Any, packed: Packed | None = None) -> Tensor:
+    """The first two sequences of which our model's routers decide nothing closely, int64 ``[2,
+    LENGTH]``: where rounding chose the experts, a difference would say nothing.
+
+    ``packed``: their boundaries, where they are not the sequences' own.
+    """
+    for seed in count(1):
+        tokens = tokens_of(2, seed)
+        with torch.no_grad(), margins() as found:
+            model(tokens.flatten(), packed_seq_params=packed)
+        if found.choices >= MARGIN:
+            found.check()
+            return tokens
+    raise AssertionError("count ends")
 
 
 def export(model: Any, recipe: ModelRecipe, folder: Path, layout: Any = "released") -> None:
@@ -129,7 +149,9 @@ def export(model: Any, recipe: ModelRecipe, folder: Path, layout: Any = "release
 
 
 def against_transformers(recipes: list[ModelRecipe], folder: Path) -> list[dict[str, float]]:
-    """Of each recipe: how far logits and each gradient are from transformers' of equal weights.
+    """Of each recipe: how far logits and each gradient are from transformers' of equal weights;
+    and how far ``ours`` and ``theirs`` are from the same in float64 (``trainer.reference``, with
+    the decays of each).
 
     The weights go through both: what transformers saves is imported, and what is exported from it
     is loaded by transformers again, to the same bits (``changed``: how many tensors are not).
@@ -151,17 +173,12 @@ def against_transformers(recipes: list[ModelRecipe], folder: Path) -> list[dict[
         assert before.keys() == after.keys()
         changed = [name for name, one in before.items() if not torch.equal(one, after[name])]
 
-        tokens = tokens_of(2)
+        tokens = decided_tokens(ours)
         their_logits = theirs(tokens, use_cache=False).logits.flatten(0, 1)
         logits = ours(tokens.flatten())[:, :VOCAB]
         direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
         torch.autograd.backward([(logits * direction).sum(), (their_logits * direction).sum()])
-        table = parameters(recipe, VOCAB)
-        gradients = {
-            key: gradient
-            for name, parameter in ours.named_parameters()
-            for key, gradient in released(table[name], parameter.grad, recipe)
-        }
+        gradients = gradients_of(ours, recipe)
         expected = released_names({name: one.grad for name, one in theirs.named_parameters()})
         assert gradients.keys() == expected.keys()
         worst = {
@@ -169,14 +186,105 @@ def against_transformers(recipes: list[ModelRecipe], folder: Path) -> list[dict[
             for key, one in expected.items()
             if one.any()
         }
+        weights = released_names(dict(theirs.named_parameters()))
+        for whose, mine, grads, slopes in (
+            ("ours", logits, gradients, released_slopes),
+            ("theirs", their_logits, expected, transformers_slopes),
+        ):
+            exact, exact_grads = in_float64(recipe, weights, slopes, tokens, direction)
+            worst[f"{whose}, logits from float64"] = apart(mine.double(), exact)
+            worst[f"{whose}, gradients from float64"] = worst_apart(grads, exact_grads)
         found.append({"changed": len(changed), "logits": apart(logits, their_logits), **worst})
     return found
 
 
+def gradients_of(model: Any, recipe: ModelRecipe) -> dict[str, Tensor]:
+    """Our model's, under their released names."""
+    table = parameters(recipe, VOCAB)
+    return {
+        key: gradient
+        for name, parameter in model.named_parameters()
+        for key, gradient in released(table[name], parameter.grad, recipe)
+    }
+
+
+def worst_apart(found: Mapping[str, Tensor], exact: Mapping[str, Tensor]) -> float:
+    """How far the worst tensor is from its like in float64."""
+    return max(apart(found[key].double(), one) for key, one in exact.items() if one.any())
+
+
+def orders_from_float64(recipe: ModelRecipe, folder: Path, orders: int) -> dict[str, list[float]]:
+    """How far the worst gradient is from float64, for one model with the features of its experts
+    in several orders: that changes in which order numbers are added up, and nothing else.
+
+    Of ``ours``, ``theirs``, and the plain ``reference`` in float32.
+    """
+    start(Layout(), 7)
+    theirs, ours = transformers_model(recipe), build(recipe, Layout())
+    found: dict[str, list[float]] = {"ours": [], "theirs": [], "reference": []}
+    tokens: Tensor | None = None
+    for order in range(orders):
+        if order:
+            shuffle_experts(theirs, order)
+        saved = folder / f"order-{order}"
+        theirs.save_pretrained(saved)
+        import_model(saved, ours, recipe)
+        tokens = decided_tokens(ours) if tokens is None else tokens
+        plain = {
+            name: one.detach().clone().requires_grad_()
+            for name, one in released_names(dict(theirs.named_parameters())).items()
+        }
+        ours.zero_grad()
+        theirs.zero_grad()
+        logits = [
+            ours(tokens.flatten())[:, :VOCAB],
+            theirs(tokens, use_cache=False).logits.flatten(0, 1),
+            Reference(recipe, plain).forward(tokens).flatten(0, 1),
+        ]
+        direction = torch.randn(logits[0].shape, generator=torch.Generator().manual_seed(2))
+        torch.autograd.backward([(one * direction).sum() for one in logits])
+        of_theirs = released_names({name: one.grad for name, one in theirs.named_parameters()})
+        of_plain = {name: one.grad for name, one in plain.items() if one.grad is not None}
+        for whose, grads, slopes in (
+            ("ours", gradients_of(ours, recipe), released_slopes),
+            ("theirs", of_theirs, transformers_slopes),
+            ("reference", of_plain, released_slopes),
+        ):
+            exact = in_float64(recipe, plain, slopes, tokens, direction)[1]
+            found[whose].append(worst_apart(grads, exact))
+    return found
+
+
+@torch.no_grad()
+def shuffle_experts(model: Any, seed: int) -> None:
+    """Put the features inside each expert of transformers' model into another order."""
+    generator = torch.Generator().manual_seed(seed)
+    for block in model.model.layers:
+        both, down = block.mlp.experts.gate_up_proj, block.mlp.experts.down_proj
+        for e in range(len(both)):
+            order = torch.randperm(down.shape[2], generator=generator)
+            both[e] = torch.cat([half[order] for half in both[e].chunk(2)])
+            down[e] = down[e][:, order]
+
+
+def in_float64(
+    recipe: ModelRecipe,
+    weights: Mapping[str, Tensor],
+    slopes: Slopes,
+    tokens: Tensor,
+    direction: Tensor,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Logits ``[tokens, V]`` of the plain reference and its gradients of ``logits · direction``."""
+    exact = {name: one.detach().double().requires_grad_() for name, one in weights.items()}
+    logits = Reference(recipe, exact, slopes=slopes).forward(tokens).flatten(0, 1)
+    (logits * direction).sum().backward()  # type: ignore[no-untyped-call]
+    return logits.detach(), {
+        name: torch.zeros_like(one) if one.grad is None else one.grad for name, one in exact.items()
+    }
+
+
 def against_reference(recipes: list[ModelRecipe]) -> list[dict[str, float]]:
     """Of each recipe: how far packed logits and each gradient are from the plain reference's."""
-    from trainer.models.segments import pack
-
     start(Layout(), 7)
     found = []
     for recipe in recipes:
@@ -188,10 +296,11 @@ def against_reference(recipes: list[ModelRecipe]) -> list[dict[str, float]]:
             for name, parameter in ours.named_parameters()
             for key, tensor in released(table[name], parameter, recipe)
         }
-        tokens = tokens_of(2).flatten()
         ends = torch.tensor([0, 7, 8, 33, 40, 41, 80], dtype=torch.int32)
+        packed = pack(ends, LENGTH)
+        tokens = decided_tokens(ours, packed).flatten()
         expected = Reference(recipe, weights).packed(tokens, ends)
-        logits = ours(tokens, packed_seq_params=pack(ends, LENGTH))[:, :VOCAB]
+        logits = ours(tokens, packed_seq_params=packed)[:, :VOCAB]
         direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(2))
         torch.autograd.backward([(logits * direction).sum(), (expected * direction).sum()])
         worst = {"logits": apart(logits, expected)}

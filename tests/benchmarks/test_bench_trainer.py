@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,18 +13,23 @@ import pytest
 
 pytest.importorskip("torch", reason="what it measures is the train extra's")
 
+import torch
+
 from benchmarks.aims import AIMS
 from benchmarks.harness import ROOT, Line, Options, Report
 from benchmarks.results import render
 from benchmarks.trainer import quickstart
+from benchmarks.trainer.__main__ import main as benchmarks_of_the_trainer
 from benchmarks.trainer.cases import TRAINER_CASES
 from benchmarks.trainer.made_run import EOD, VOCABULARY, draw_lengths, make_run
+from benchmarks.trainer.shown_steps import IMAGE, micro_batch, shape_of
 from dataflow.run import Run
 from dataflow.shards import read_token_shard
 from dataflow.store import Store
 from mixtures.documents import walk
 from mixtures.inventory import take_inventory
 from mixtures.spec import Component
+from trainer.stages.loading import load_model
 
 
 def lines_of(name: str, scratch: Path) -> dict[str, Line]:
@@ -63,6 +69,75 @@ def test_reading(tmp_path: Path) -> None:
         # 16 sequences of 8,192 ids of two bytes; what lies between two may be read too.
         assert found[f"{name}: read a step"].value >= 16 * 8192 * 2 / 1e6
     assert aims_of("reading") <= set(found)
+
+
+@pytest.mark.long
+def test_pictures(tmp_path: Path) -> None:
+    found = lines_of("pictures", tmp_path)
+    for name in ("2 tiles of images of 336²", "1 tile of images of 336²"):
+        assert found[f"{name}: a second of one core"].value > 0
+        assert 0 <= found[f"{name}: waited, beside steps twice as long"].value <= 100
+    assert aims_of("pictures") <= {metric.replace("336", "672") for metric in found} | NEEDS_TILES
+
+
+NEEDS_TILES = {f"{name}: cores that bring twice as many" for name in (
+    "2 tiles of images of 336²", "5 tiles of images of 672²", "10 tiles of images of 1008²",
+    "1 tile of images of 672²",
+)}  # fmt: skip
+"""Metrics of `pictures` that there are once `tiles` was recorded."""
+
+
+@pytest.mark.long
+def test_tiles() -> None:
+    # In a process of its own: process groups are of the whole process.
+    done = subprocess.run(
+        [
+            sys.executable, "-W", "ignore", "-m", "benchmarks.trainer", "tiles",
+            "--model", "tiny-vl", "--device", "cpu", "--quick", "--json",
+        ],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = [Line(**orjson.loads(row)) for row in done.stdout.splitlines() if row.startswith("{")]
+    found = {line.metric: line for line in lines}
+    for name in ("vl_stage2, 2 tiles", "vl_stage2, 5 tiles", "vl_stage1, 1 tile"):
+        tokens = [one.value for one in lines if one.metric == f"tiny-vl, {name}: tokens"]
+        assert tokens[0] > 0
+        share = found[f"tiny-vl, {name}: of the FLOPs, tower and projector"].value
+        assert 0 < share < 100
+        # Nothing was learnt in two steps: the loss is that of a guess among 2,048.
+        assert 7 < found[f"tiny-vl, {name}: loss, the last step"].value < 9
+
+
+def test_tiles_need_a_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert benchmarks_of_the_trainer(["tiles", "--quick"]) == 2
+    assert "benchmark tiles: found no CUDA GPU, expected one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("tiles", "images"), [(2, 22), (5, 10), (10, 5)])
+def test_made_steps_are_laid_out_as_batches_are(tiles: int, images: int) -> None:
+    vision = load_model("400m-vl").vision
+    assert vision is not None
+    shape = shape_of(vision, "released28", tiles, 32_768, 1)
+    assert (shape.images, len(shape.plan.tiles)) == (images, tiles)
+    with pytest.raises(ValueError, match="tiling fixed336: found 1 tiles for a square"):
+        shape_of(vision, "fixed336", tiles, 32_768, 1)
+    batch = micro_batch(shape, vision, 1000, 0, pin=False)
+    shown = batch.tokens == IMAGE
+    assert batch.images is not None
+    assert batch.images.tokens == int(shown.sum()) == images * shape.plan.tokens
+    assert batch.images.places is not None
+    assert torch.equal(batch.images.places, shown.nonzero().squeeze(1))
+    assert len(batch.images.pixels) == shape.tiles == images * tiles
+    assert int((batch.labels != -100).sum()) == shape.labels
+    learnt = batch.labels != -100
+    assert torch.equal(batch.labels[learnt], batch.tokens.roll(-1)[learnt])
+    assert not (batch.labels == IMAGE).any()
+    bounds = batch.cu_seqlens.tolist()
+    assert [b - a for a, b in pairwise(bounds)] == shape.segments
+    assert all(batch.labels[end - 1] == -100 for end in bounds[1:])
+    assert batch.padding is None
 
 
 @pytest.mark.long
