@@ -13,11 +13,13 @@ RUN ?= runs/$(basename $(notdir $(RECIPE)))
 DOC ?=
 BENCH ?= all
 KERNELS ?=
+CASES ?=
 GPU_WORKERS ?= 8
 STAGE ?= text_8k
-MODEL ?= tiny
+MODEL ?= $(if $(filter vl_%,$(notdir $(STAGE))),tiny-vl,tiny)
 CORPUS ?= runs/quickstart
 CHAIN ?=
+FROM ?=
 PROCESSES ?=
 RAY ?=
 TP ?=
@@ -57,11 +59,12 @@ report: $(READY)  ## Write a run's report.html again: RUN=…
 why: $(READY)  ## Tell one document's story: DOC=URI_OR_ID RUN=…
 	$(PY) -m dataflow why $(RUN) '$(DOC)'
 
-train: $(READY)  ## Train a stage: STAGE=text_8k MODEL=tiny CORPUS=runs/quickstart CHAIN=1 PROCESSES=2 RAY=address TP=2 PP=2 EP=2 ARGS="--steps 100"
+train: $(READY)  ## Train a stage: STAGE=text_8k MODEL=tiny CORPUS=runs/quickstart CHAIN=1 FROM=text_1m PROCESSES=2 RAY=address TP=2 PP=2 EP=2 ARGS="--steps 100"
 	$(PY) -m trainer run --stage $(STAGE) --model $(MODEL) --corpus $(CORPUS) --resume $(if $(filter-out 0,$(CHAIN)),--chain) \
+		$(if $(FROM),--from $(FROM)) \
 		$(if $(PROCESSES),--processes $(PROCESSES)) $(if $(RAY),--ray $(RAY)) \
 		$(if $(TP),--tp $(TP)) $(if $(PP),--pp $(PP)) $(if $(EP),--ep $(EP)) \
-		--out runs/train/$(basename $(notdir $(MODEL)))-$(notdir $(CORPUS))/$(basename $(notdir $(STAGE))) $(ARGS)
+		--out runs/train/$(basename $(notdir $(MODEL)))-$(notdir $(CORPUS))$(if $(FROM),-from-$(FROM))/$(basename $(notdir $(STAGE))) $(ARGS)
 
 test: $(READY)  ## Run the tests (a few minutes)
 	$(PY) -m tests.rooms
@@ -93,6 +96,10 @@ bench-kernels: $(READY)  ## Time the kernels on a CUDA GPU beside others and the
 	$(PY) -m benchmarks.kernels $(KERNELS)
 	$(PY) -m benchmarks results
 
+bench-trainer: $(READY)  ## Measure the trainer: CASES="quickstart plan" (default all)
+	$(PY) -m benchmarks.trainer $(CASES)
+	$(PY) -m benchmarks results
+
 deps-debian-docs:  ## Install the Debian packages that recipes/debian-docs.yaml reads (needs apt and root)
 	apt-get update
 	apt-get install -y --no-install-recommends debian-handbook \
@@ -105,4 +112,4 @@ clean:  ## Remove runs and caches, not the environment
 	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .PHONY: help setup corpus check verify report why test test-long test-gpu kernel-report lint format bench \
-    bench-kernels deps-debian-docs clean
+    bench-kernels bench-trainer deps-debian-docs clean
