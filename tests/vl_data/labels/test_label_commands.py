@@ -150,7 +150,12 @@ def test_an_interrupted_job_says_that_it_goes_on(
         words = ["tag", "--endpoint", server.url, "--model", "m", "--in", str(listed)]
         words += ["--out", str(tmp_path / "out"), "--json"]
         command = [sys.executable, "-m", "vl_data", *words, "--concurrency", "1"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        # A shell has what it runs in the background ignore the signal, and their children too.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        finally:
+            signal.signal(signal.SIGINT, before)
         try:
             until = time.monotonic() + 30
             while len(server.requests) < 5:
