@@ -45,11 +45,7 @@ class Score:
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as JSON has them."""
-        return {
-            "accuracy": self.accuracy.as_json(),
-            "similarity": None if self.similarity is None else self.similarity.as_json(),
-            "log_prob_per_byte": self.log_prob_per_byte.as_json(),
-        }
+        return _measures(self)
 
 
 @dataclass(frozen=True)
@@ -62,11 +58,15 @@ class Gain:
 
     def as_json(self) -> dict[str, Any]:
         """The fields, as JSON has them."""
-        return {
-            "accuracy": self.accuracy.as_json(),
-            "similarity": None if self.similarity is None else self.similarity.as_json(),
-            "log_prob_per_byte": self.log_prob_per_byte.as_json(),
-        }
+        return _measures(self)
+
+
+def _measures(found: Score | Gain) -> dict[str, Any]:
+    return {
+        "accuracy": found.accuracy.as_json(),
+        "similarity": None if found.similarity is None else found.similarity.as_json(),
+        "log_prob_per_byte": found.log_prob_per_byte.as_json(),
+    }
 
 
 @dataclass(frozen=True)

@@ -97,10 +97,15 @@ def _record(
 ) -> Record:
     spec, item = opened.spec, opened.item
     turns_of(row)  # first: of a row without turns no image is read
+    found = shown_by(row, beside, spec)
+    return record_of(found, row, spec, item.uri, offset, kind, item.license)
+
+
+def shown_by(row: Mapping[str, Any], beside: Beside, spec: SourceSpec) -> Sequence[Found]:
+    """The images that a row names; none where it names none."""
     column = image_column(row, spec.fields)
     value = lookup(row, column) if column is not None else []
-    found = images_of(value, beside, spec) if value != "" else []
-    return record_of(found, row, spec, item.uri, offset, kind, item.license)
+    return images_of(value, beside, spec) if value != "" else []
 
 
 def record_of(

@@ -17,8 +17,7 @@ import xxhash
 
 from dataflow.preferences import KEY
 from dataflow.sources.formats.beside import Beside
-from dataflow.sources.formats.llava import read_rows
-from dataflow.sources.formats.named_images import images_of
+from dataflow.sources.formats.llava import read_rows, shown_by
 from dataflow.sources.formats.pairs import Found, image_column
 from dataflow.sources.formats.picture import pictures_of
 from dataflow.sources.formats.rows import lookup, metadata_of, seconds
@@ -41,9 +40,7 @@ def _record(
 ) -> Record:
     spec, item = opened.spec, opened.item
     prompt_of(row)  # first: of a row without a prompt no image is read
-    column = image_column(row, spec.fields)
-    value = lookup(row, column) if column is not None else []
-    found = images_of(value, beside, spec) if value != "" else []
+    found = shown_by(row, beside, spec)
     return record_of(found, row, spec, item.uri, offset, kind, item.license)
 
 

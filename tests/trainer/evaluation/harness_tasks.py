@@ -115,7 +115,8 @@ def judge(samples: dict[str, list[dict[str, Any]]]) -> dict[str, list[Any]]:
     decoder, tokenizer = small_decoder(), small_tokenizer()
 
     class Judge(TemplateLM):  # type: ignore[misc]
-        """What the harness leaves to a model, as plainly as can be."""
+        """What the harness leaves to a model, as plainly as can be; of its requests those that
+        compare two texts, which is all that is asked here."""
 
         eot_token_id = tokenizer.eod
 
