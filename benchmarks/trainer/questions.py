@@ -36,12 +36,14 @@ FAMILIES = ("counting", "colours", "ocr", "charts")
 @dataclass(frozen=True)
 class Size:
     """How large all of it is; tokens are the stages' budgets and, of ``batch``, a step's.
-    ``epochs``: a picture is seen so often at most, in a stage."""
+    ``epochs``: a picture is seen so often at most, in a stage. ``questions`` are pictures with
+    questions about them, of which at most ``asked`` are put."""
 
     pixels: int
     descriptions: int
     instructions: int
     questions: int
+    asked: int
     text_tokens: int
     description_tokens: int
     instruction_tokens: int
@@ -50,8 +52,8 @@ class Size:
     epochs: int
 
 
-FULL = Size(112, 4000, 14_000, 2000, 6 << 20, 3 << 19, 16 << 20, 32 << 10, 200, 12)
-QUICK = Size(112, 80, 160, 40, 32 << 10, 8 << 10, 16 << 10, 2 << 10, 4, 4)
+FULL = Size(112, 4000, 14_000, 2000, 2400, 6 << 20, 3 << 19, 16 << 20, 32 << 10, 200, 12)
+QUICK = Size(112, 80, 160, 40, 400, 32 << 10, 8 << 10, 16 << 10, 2 << 10, 4, 4)
 
 
 class StepFailed(RuntimeError):
@@ -145,7 +147,8 @@ class _Work:
     def ask(self, name: str) -> dict[str, Any]:
         """What ``evaluate --tasks pictures --json`` says of a stage's model."""
         words = ["evaluate", str(self.out / name), "--tasks", "pictures"]
-        words += ["--questions", str(self.folder / "questions"), "--device", self.options.device]
+        words += ["--questions", str(self.folder / "questions"), "--limit", str(self.size.asked)]
+        words += ["--device", self.options.device]
         words = self._python("trainer", *words, "--json")
         log = self._log(f"ask-{name}")
         taken = seconds(lambda: self._do(f"ask-{name}", words))

@@ -203,7 +203,11 @@ class Batches(Closing):
         self._agree = agree
         self._pin = pin
         tiling = plan.spec.tiling
-        self._pictures = None if tiling is None else Pictures(corpus, tiling, opens=shows)
+        self._pictures = (
+            None
+            if tiling is None
+            else Pictures(corpus, tiling, opens=shows, processes=shows and pin is not None)
+        )
         self._clock = clock
         self._next = 0
         self._checked_to = 0
@@ -410,17 +414,18 @@ class Batches(Closing):
                     stretch.shard, f"document {piece.document} at {stretch.offset} {wrong}"
                 )
         # All images of a step are begun before one is waited for.
-        coming = [
-            self._begin_pictures(piece, stretch.shard)
-            if shows and stretch.shard not in bad
-            else None
+        shown = [
+            (piece, stretch.shard)
             for (_, piece), stretch, shows in zip(flat, stretches, pictured, strict=True)
+            if shows and stretch.shard not in bad
         ]
+        coming = dict(zip(shown, self._begin_pictures(shown), strict=True))
         found: dict[int, list[_Ids]] = {i: [] for i in pieces}
         skipped: dict[int, BadShard] = {}
-        for (i, piece), stretch, offset, array, pictures in zip(
-            flat, stretches, offsets, arrays, coming, strict=True
+        for (i, piece), stretch, offset, array in zip(
+            flat, stretches, offsets, arrays, strict=True
         ):
+            pictures = coming.get((piece, stretch.shard))
             if stretch.shard in bad:
                 skipped.setdefault(i, bad[stretch.shard])
             elif array is not None:
@@ -440,10 +445,15 @@ class Batches(Closing):
                 found[i].append(ids)
         return {i: arrays for i, arrays in found.items() if i not in skipped}, skipped
 
-    def _begin_pictures(self, piece: Piece, shard: int) -> Callable[[], list[Picture]]:
-        """Begin to read the images of a document; what waits for them."""
+    def _begin_pictures(
+        self, shown: Sequence[tuple[Piece, int]]
+    ) -> list[Callable[[], list[Picture]]]:
+        """Begin to read the images of documents; what waits for each one's."""
+        if not shown:
+            return []
         assert self._pictures is not None, "a plan without a tiling counts no features"
-        return self._pictures.begin(shard, piece.document - self.plan.first_document(shard))
+        first = self.plan.first_document
+        return self._pictures.begin([(s, piece.document - first(s)) for piece, s in shown])
 
     def _shown(self, piece: Piece, shard: int, ids: _Ids, pictures: Sequence[Picture]) -> _Ids:
         """The ids of a document with images, whose images have their places.

@@ -84,23 +84,20 @@ class Content:
             raise DamagedImage(self._damage[shard])
         return self._images(shard).of(row)
 
-    def read(self, shard: int, placed: Placed, where: str) -> bytes:
-        """The bytes of an image, as they were before the run; ``where`` says which in an error.
+    def read(self, shard: int, size: int, offset: int) -> bytes:
+        """The bytes of an image, as they were before the run.
 
         Raises
         ------
         DamagedImage
-            If they cannot be read.
+            If they cannot be read; its text is to follow the image's name.
         """
-        size = placed.bytes
         try:
-            data = self.corpus.read_at(self.path(shard), size, placed.offset)
+            data = self.corpus.read_at(self.path(shard), size, offset)
         except (OSError, pa.ArrowException) as error:
-            raise DamagedImage(f"{where} cannot be read ({error})") from error
+            raise DamagedImage(f" cannot be read ({error})") from error
         if len(data) != size:
-            raise DamagedImage(
-                f"{where}: found {len(data)} bytes at {placed.offset}, expected {size}"
-            )
+            raise DamagedImage(f": found {len(data)} bytes at {offset}, expected {size}")
         return data
 
     def path(self, shard: int) -> str:

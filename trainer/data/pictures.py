@@ -6,10 +6,10 @@ many places as its tiling gives it features (newlines counted), all of which hol
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,15 +21,11 @@ from dataflow.shards.marked import IMAGE_ROLE
 from trainer.closing import Closing
 from trainer.data.content import Content, DamagedImage, Placed
 from trainer.data.corpus import Corpus
+from trainer.data.decoders import ProcessDecoders, ThreadDecoders, decoders_here, parts_of
+from trainer.data.decoding import U8, Ask
 from trainer.data.errors import DataError
 from trainer.vision.images import Images
-from vl_data.decode import decode
-from vl_data.pixels import tile_bytes
-from vl_data.refusals import ImageRefused
 from vl_data.tiling import Plan, plan, tiling_of
-
-MOST_DECODERS = 16
-"""Images that are decoded at once, at most."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,16 @@ class Expanded(NamedTuple):
     carries: npt.NDArray[np.bool_]
 
 
+class _Coming(NamedTuple):
+    """A document's images, of which the first is that of the asked ones, and what to call them."""
+
+    placed: list[Placed]
+    first: int
+    where: str
+
+
 class Pictures(Closing):
-    """The images of a corpus's documents, by one tiling, read and decoded in threads.
+    """The images of a corpus's documents, by one tiling, read and decoded several at once.
 
     Parameters
     ----------
@@ -62,7 +66,10 @@ class Pictures(Closing):
     tiling : a name of ``vl_data.tiling.TILINGS``
     opens : whether images are read: without, they have plans and no tiles, and no content shard is
         opened
-    decoders : threads; by default as many as this rank's share of the cores it may run on
+    decoders : how many are decoded at once; by default as many as this rank's share of the cores it
+        may run on
+    processes : whether processes decode, as is good beside a GPU (`trainer.data.decoders`), or
+        threads
 
     Attributes
     ----------
@@ -75,73 +82,87 @@ class Pictures(Closing):
     """
 
     def __init__(
-        self, corpus: Corpus, tiling: str, *, opens: bool = True, decoders: int | None = None
+        self,
+        corpus: Corpus,
+        tiling: str,
+        *,
+        opens: bool = True,
+        decoders: int | None = None,
+        processes: bool = False,
     ) -> None:
         self.tiling = tiling_of(tiling)
         self.image_token = image_token_of(corpus.run)
         self._corpus = corpus
         self._content = Content(corpus, opens=opens)
-        count = decoders_here() if decoders is None else decoders
-        self._decoders = ThreadPoolExecutor(count, thread_name_prefix="images")
+        # A process does not wait as threads do, and training has a core to itself.
+        count = decoders_here(beside=int(processes)) if decoders is None else decoders
+        made = ProcessDecoders if processes else ThreadDecoders
+        self._decoders = made(self.tiling, self._fetch, count)
 
     def close(self) -> None:
-        """End the threads; images that are not begun are dropped."""
-        self._decoders.shutdown(cancel_futures=True)
+        """End the decoders; images that are not begun are dropped."""
+        self._decoders.close()
 
     def check_soon(self, shards: Iterable[int]) -> bool:
         """Have content shards looked at before they are read (`Content.check_soon`)."""
         return self._content.check_soon(shards)
 
-    def begin(self, shard: int, row: int) -> Callable[[], list[Picture]]:
-        """Begin to read the images of the document in a row of a shard's index, in its order.
+    def begin(self, documents: Sequence[tuple[int, int]]) -> list[Callable[[], list[Picture]]]:
+        """Begin to read the images of documents, each named by a shard and a row of its index.
 
         Returns
         -------
-        What waits for them. It raises DamagedImage if the shard is not what the run wrote, or an
-        image cannot be decoded to what its index says.
+        For each document what waits for its images, in their order. It raises DamagedImage if the
+        shard is not what the run wrote, or an image cannot be decoded to what its index says.
         """
-        try:
-            placed = self._content.images(shard, row)
-        except DamagedImage as error:
-            damage = error
+        found: list[_Coming | DamagedImage] = []
+        asks: list[Ask] = []
+        for shard, row in documents:
+            try:
+                placed = self._content.images(shard, row)
+            except DamagedImage as error:
+                found.append(error)
+                continue
+            path = self._content.path(shard)
+            where = f"{self._corpus.run.store.uri}/{path}: image {{}} of row {row}"
+            found.append(_Coming(placed, len(asks), where))
+            asks += [self._ask(shard, one) for one in placed]
+        parts: list[tuple[range, Future[list[U8 | str]]]] = []
+        if self._content.opens:
+            parts = [(p, self._decoders.submit(asks[p.start : p.stop])) for p in parts_of(asks)]
+        of_ask = {n: (part.start, tiles) for part, tiles in parts for n in part}
 
-            def refuse() -> list[Picture]:
-                raise damage
+        def pictures(coming: _Coming | DamagedImage) -> list[Picture]:
+            if isinstance(coming, DamagedImage):
+                raise coming
+            laid = [plan(one.width, one.height, self.tiling) for one in coming.placed]
+            if not self._content.opens:
+                return [Picture(one, None) for one in laid]
+            shown = []
+            for number, one in enumerate(laid):
+                start, tiles = of_ask[coming.first + number]
+                answer = tiles.result()[coming.first + number - start]
+                if isinstance(answer, str):
+                    raise DamagedImage(coming.where.format(number) + answer)
+                shown.append(Picture(one, answer))
+            return shown
 
-            return refuse
-        run = self._corpus.run
-        where = f"{run.store.uri}/{self._content.path(shard)}: image {{}} of row {row}"
-        coming = [
-            self._decoders.submit(self._picture, shard, one, where.format(number))
-            for number, one in enumerate(placed)
-        ]
-        return lambda: [one.result() for one in coming]
+        return [partial(pictures, coming) for coming in found]
 
     def of(self, shard: int, row: int) -> list[Picture]:
         """The images of a document; waits for them, and raises as `begin` says."""
-        return self.begin(shard, row)()
+        return self.begin([(shard, row)])[0]()
 
-    def _picture(self, shard: int, placed: Placed, where: str) -> Picture:
-        laid = plan(placed.width, placed.height, self.tiling)
-        if not self._content.opens:
-            return Picture(laid, None)
-        data = self._content.read(shard, placed, where)
+    def _ask(self, shard: int, placed: Placed) -> Ask:
+        store, path = self._corpus.run.store, self._content.path(shard)
+        local = "" if store.local is None else f"{store.local}/{path}"
+        return Ask(*placed, local, shard)
+
+    def _fetch(self, ask: Ask) -> bytes | str:
         try:
-            rgb = decode(data)
-        except ImageRefused as error:
-            raise DamagedImage(f"{where}: {error.reason}, {error.detail}") from error
-        if rgb.shape[:2] != (placed.height, placed.width):
-            raise DamagedImage(
-                f"{where}: found {rgb.shape[1]} x {rgb.shape[0]} pixels, expected {placed.width} x "
-                f"{placed.height} as its index says"
-            )
-        return Picture(laid, tile_bytes(rgb, laid, self.tiling))
-
-
-def decoders_here() -> int:
-    """This rank's share of the cores that it may run on, as torchrun counts ranks of a node."""
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    return max(1, min(MOST_DECODERS, len(os.sched_getaffinity(0)) // ranks))
+            return self._content.read(ask.shard, ask.size, ask.offset)
+        except DamagedImage as error:
+            return str(error)
 
 
 def image_token_of(run: Run) -> int:

@@ -273,13 +273,14 @@ def test_any_number_of_decoders_gives_the_same(shown_run: Path) -> None:
             if images
         ][:20]
         found = []
-        for decoders in (1, 3):
-            with Pictures(corpus, "tiny56", decoders=decoders) as pictures:
-                coming = [pictures.begin(*row) for row in rows]
+        for decoders, processes in ((1, False), (3, False), (1, True), (2, True)):
+            with Pictures(corpus, "tiny56", decoders=decoders, processes=processes) as pictures:
+                coming = pictures.begin(rows)
                 found.append([one for ready in coming for one in ready()])
-    for one, other in zip(*found, strict=True):
-        assert one.plan == other.plan
-        assert np.array_equal(one.tiles, other.tiles)
+    for first, *others in zip(*found, strict=True):
+        for other in others:
+            assert first.plan == other.plan
+            assert np.array_equal(first.tiles, other.tiles)
 
 
 def test_a_tokenizer_without_images_is_refused(shown_run: Path) -> None:
