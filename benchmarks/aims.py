@@ -100,6 +100,16 @@ AIMS = (
     Aim("images", "decode, hygiene and hashes, JPEG of 816 x 612", "ratio", ">=", 1),
     Aim("trainer/plan", "interleaving, 1M sequences", "ratio", ">=", 10),
     *(
+        Aim("trainer/plan_scale", f"{packing}{metric}", "value", "<=", bound)
+        for packing in ("stream", "whole")
+        for metric, bound in (
+            (": open and seek, not in memory: longest", 50),
+            (": in order", 0.2),
+            (": range reads, steps of 8192 sequences", 1),
+            (", one component, 64 MB together: range reads, steps of 8192 sequences", 1),
+        )
+    ),
+    *(
         Aim("trainer/reading", f"{place}, steps of 100 ms: waited, of the time", "value", "<=", 1)
         for place in ("disk", "S3 on loopback")
     ),

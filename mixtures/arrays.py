@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -75,6 +76,13 @@ def map_array(folder: Path, name: str, entry: dict[str, Any]) -> npt.NDArray[Any
     if not expected:
         return np.zeros(0, dtype)
     return np.memmap(path, dtype, mode="r", shape=(entry["length"],))
+
+
+def advise(array: npt.NDArray[Any], how: int) -> None:
+    """Tell the system how an array of `map_array` is read next: ``mmap.MADV_RANDOM`` here and
+    there, so that it reads nothing besides; ``mmap.MADV_SEQUENTIAL`` from end to end."""
+    if isinstance(array.base, mmap.mmap):
+        array.base.madvise(how)
 
 
 def check_array(folder: Path, name: str, entry: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -18,9 +18,11 @@ import orjson
 from dataflow.run import Run
 from mixtures.arrays import ArrayWriter, create_array, map_array
 from mixtures.interleave import interleave
-from mixtures.inventory import Inventory, take_inventory
+from mixtures.inventory import Inventory, account, take_inventory
+from mixtures.members import SORT_BYTES, Members, open_members
 from mixtures.order import Stream, write_streams
 from mixtures.quotas import Quotas
+from mixtures.reach import ReachTooShort, last_reaches
 from mixtures.refusal import check_supply
 from mixtures.spec import Packing, PlanSpec
 from mixtures.whole import write_whole
@@ -34,9 +36,6 @@ interleaved. ``whole/1``: documents of a component packed by best fit, window af
 sequences are interleaved by the tokens in them."""
 
 HEAD = "plan.json"
-SORT_BYTES = 256 << 20
-"""Memory of the sort by which documents are ordered; it changes nothing of the plan."""
-
 _WINDOW = 1 << 20
 
 STREAM_ARRAYS = {
@@ -60,6 +59,13 @@ def canonical(value: Any) -> bytes:
 def plan_key(run: Run, spec: PlanSpec) -> str:
     """The hash of all that a plan is made of: it names the folder."""
     made_of = {**_inputs(run, spec), "spec": spec.model_dump(mode="json")}
+    if any(component.by_signals for component in spec.components):
+        # The corpus's root is that of what was kept: it does not name what signals were measured.
+        made_of["signals"] = [
+            record.outputs[role].blake3
+            for partition in run.partitions
+            for record, role in run.signals(partition)
+        ]
     return str(blake3.blake3(canonical(made_of)).hexdigest())
 
 
@@ -90,20 +96,31 @@ def compile_plan(run: Run, spec: PlanSpec, out: Path, sort_bytes: int = SORT_BYT
     folder = out / f"plan-{plan_key(run, spec)[:16]}"
     if (folder / HEAD).exists():
         return folder
-    inventory = take_inventory(run, spec.l1, spec)
-    if spec.packing == "stream":
-        drawn, asked = _interleaved(run, spec, inventory)
-        write = partial(_write, run, spec, inventory, drawn, asked)
-    else:
-        write = partial(write_whole, run, spec, inventory)
     out.mkdir(parents=True, exist_ok=True)
+    with open_members(run, spec, sort_bytes, out) as members:
+        inventory = take_inventory(run, spec.l1, spec, members)
+        if spec.packing == "stream":
+            drawn, asked = _interleaved(run, spec, inventory)
+            write = partial(_write, run, members, inventory, drawn, asked)
+        else:
+            write = partial(write_whole, run, members, inventory)
+        try:
+            return _write_folder(run, spec, folder, partial(write, sort_bytes))
+        except ReachTooShort:
+            return _write_folder(run, spec, folder, partial(write, sort_bytes, all_=True))
+
+
+def _write_folder(
+    run: Run, spec: PlanSpec, folder: Path, write: Callable[..., dict[str, Any]]
+) -> Path:
+    """Write arrays with ``write``, and the head."""
     # The folder appears whole or not at all: several ranks may compile the same plan at once.
-    temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=out))
+    temporary = Path(tempfile.mkdtemp(prefix=".plan-", dir=folder.parent))
     try:
         head = {
             **_inputs(run, spec),
             "spec": spec.model_dump(mode="json"),
-            **write(temporary, sort_bytes),
+            **write(folder=temporary),
         }
         head["hash"] = head_hash(head)
         (temporary / HEAD).write_bytes(orjson.dumps(head, option=orjson.OPT_INDENT_2) + b"\n")
@@ -131,25 +148,29 @@ def _interleaved(
 
 def _write(
     run: Run,
-    spec: PlanSpec,
+    members: Members,
     inventory: Inventory,
     drawn: npt.NDArray[np.uint16],
     asked: Sequence[int],
-    folder: Path,
     sort_bytes: int,
+    *,
+    folder: Path,
+    all_: bool = False,
 ) -> dict[str, Any]:
     """Write the arrays; return the head's account of them."""
-    supply = [inventory.of(component, spec.l1) for component in spec.components]
+    spec = members.spec
+    supply = [inventory.epoch_of(component, spec.l1) for component in spec.components]
     epochs = [
-        -(-wanted // tokens) if wanted else 0
-        for wanted, (_, tokens) in zip(asked, supply, strict=True)
+        -(-wanted // tokens) if wanted else 0 for wanted, tokens in zip(asked, supply, strict=True)
     ]
+    largest = max(inventory.longest, 2 * spec.together)
+    reaches = last_reaches(asked, supply, epochs, largest, all_=all_)
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(create_array(folder, name, dtype))
             for name, dtype in STREAM_ARRAYS.items()
         }
-        streams = write_streams(run, spec, asked, epochs, writers, folder, sort_bytes)
+        streams = write_streams(run, members, asked, epochs, reaches, writers, folder, sort_bytes)
         writers["stream_start"].flush()
         laid = map_array(folder, "stream_start", writers["stream_start"].describe())
         _write_sequences(drawn, spec.length, streams, laid, writers)
@@ -157,16 +178,12 @@ def _write(
     return {
         "components": [
             {
-                "name": component.name,
-                "documents": documents,
-                "tokens": tokens,
+                **account(component, spec.l1, inventory),
                 "drawn": wanted,
                 "start": stream.start,
                 "stop": stream.stop,
             }
-            for component, (documents, tokens), wanted, stream in zip(
-                spec.components, supply, asked, streams, strict=True
-            )
+            for component, wanted, stream in zip(spec.components, asked, streams, strict=True)
         ],
         "arrays": arrays,
     }

@@ -20,8 +20,6 @@ from dataflow.run import Run
 from dataflow.shards import order_key
 from dataflow.tables import INDEX, check_table, upgrade
 from mixtures.errors import PlanRefused
-from mixtures.lengths import bounds
-from mixtures.spec import Component
 
 TRAIN, HELD_OUT = "train", "heldout"
 NO_COMPONENT = -1
@@ -78,43 +76,32 @@ class ShardDocuments:
         mask: npt.NDArray[np.bool_] = pc.equal(split, TRAIN).to_numpy(zero_copy_only=False)
         return mask
 
-    def components(
-        self, components: tuple[Component, ...], l1: int, tiling: str | None = None
-    ) -> npt.NDArray[np.int32]:
-        """The component of each document, ``NO_COMPONENT`` where it is of none or held out.
-
-        Lengths are those of `expanded`.
-        """
-        tokens, trains = self.expanded(tiling), self.trains
-        found = np.full(len(self), NO_COMPONENT, np.int32)
-        for number, component in enumerate(components):
-            low, high = bounds(component.length, l1)
-            mask = trains & (tokens >= low)
-            if high is not None:
-                mask &= tokens < high
-            if component.sources is not None:
-                mask &= self._of_sources(component.sources)
-            if component.except_sources:
-                mask &= ~self._of_sources(component.except_sources)
-            found[mask] = number
-        return found
-
-    def _of_sources(self, sources: tuple[str, ...]) -> npt.NDArray[np.bool_]:
-        named = pc.is_in(self.table["source"], value_set=pa.array(sources, pa.string()))
+    def one_of(self, column: str, values: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+        """Which documents have one of some values in a column of text; null is none."""
+        named = pc.is_in(self.table[column], value_set=pa.array(values, pa.string()))
         mask: npt.NDArray[np.bool_] = named.to_numpy(zero_copy_only=False)
         return mask
 
-    def blocks(self, seed: int) -> npt.NDArray[np.uint64]:
+    def coded(self, column: str) -> tuple[list[str | None], npt.NDArray[np.int64]]:
+        """The values of a column of text, and which of them each document has."""
+        encoded = self.table[column].combine_chunks().dictionary_encode(null_encoding="encode")
+        return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
+
+    def blocks(self, seed: int, together: int = 0) -> npt.NDArray[np.uint64]:
         """The key of each document's sample: a hash of the content of its first document.
 
         Documents of one sample lie side by side in the shard, so what is read together is kept
-        together.
+        together. With ``together`` samples that begin within as many tokens have one key.
         """
         members = self.table["member"].combine_chunks()
         if not len(members):
             return np.zeros(0, np.uint64)
         begins = np.ones(len(members), bool)
         begins[1:] = pc.not_equal(members[1:], members[:-1]).to_numpy(zero_copy_only=False)
+        if together:
+            firsts = np.flatnonzero(begins)
+            stretch = (np.cumsum(self.tokens) - self.tokens)[firsts] // together
+            begins[firsts[1:]] = stretch[1:] != stretch[:-1]
         keys = order_key(self.table["content_id"].filter(pa.array(begins)), seed)
         found: npt.NDArray[np.uint64] = keys[np.cumsum(begins) - 1]
         return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from mixtures.arrays import advise
 from mixtures.piece import Piece
 
 _SCAN = 1 << 22
@@ -120,7 +122,9 @@ def _before(counts: Sequence[int]) -> npt.NDArray[np.int64]:
 def _entries(array: npt.NDArray[np.int64], document: int) -> list[int]:
     """Where an array has a document."""
     found: list[int] = []
+    advise(array, mmap.MADV_SEQUENTIAL)
     for low in range(0, len(array), _SCAN):
         hits = np.flatnonzero(array[low : low + _SCAN] == document)
         found += (hits + low).tolist()
+    advise(array, mmap.MADV_RANDOM)
     return found

@@ -32,6 +32,7 @@ shards.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ import orjson
 
 from dataflow.run import Run
 from dataflow.store import Store
-from mixtures.arrays import check_array, map_array
+from mixtures.arrays import advise, check_array, map_array
 from mixtures.compiling import (
     FORMAT,
     HEAD,
@@ -54,6 +55,7 @@ from mixtures.compiling import (
 from mixtures.errors import PlanError, PlanRefused
 from mixtures.layouts import Layout, StreamLayout, WholeLayout
 from mixtures.piece import Piece
+from mixtures.rows import document_number
 from mixtures.spec import Component, LateMixture, PlanSpec, Transition
 from mixtures.whole import EXPANDED_ARRAYS, WHOLE_ARRAYS
 
@@ -88,8 +90,9 @@ class Plan:
         The share of the plan's tokens that are no padding.
     """
 
-    def __init__(self, folder: Path, head: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, head: dict[str, Any], run: Run | None = None) -> None:
         self.folder = folder
+        self._run = run
         self.spec = PlanSpec.model_validate(head["spec"])
         self.length = self.spec.length
         self.hash: str = head["hash"]
@@ -102,6 +105,9 @@ class Plan:
         if self.spec.packing == "whole":
             names = [*WHOLE_ARRAYS, *(EXPANDED_ARRAYS if self.spec.tiling is not None else ())]
         arrays = {name: map_array(folder, name, head["arrays"][name]) for name in names}
+        for array in arrays.values():
+            # A sequence is a few entries of each: what a system reads ahead is read for nothing.
+            advise(array, mmap.MADV_RANDOM)
         self._component = arrays["sequence_component"]
         self._offset = arrays["document_offset"]
         self._tokens = arrays["document_tokens"]
@@ -115,9 +121,10 @@ class Plan:
     def compile(cls, corpus: Path | str | Store, spec: PlanSpec, out: Path) -> Plan:
         """Compile the plan of ``spec`` over a run, or open it where it was compiled before.
 
-        Memory does not grow with the corpus, besides 40 bytes a sequence; disk: 16 bytes a
-        document of the corpus, 16 a document laid, 26 a sequence. Packed whole, documents take
-        twice the latter while it is compiled.
+        Memory does not grow with the corpus, besides 60 bytes a sequence, packed whole 110; disk:
+        16 bytes a document of the corpus, 16 a document laid, 26 a sequence. While it is compiled,
+        40 bytes of disk for each document that may be laid, packed whole 16 more; and 41 bytes a
+        document of the corpus where signals choose documents, or clusters say how often.
 
         Parameters
         ----------
@@ -132,18 +139,34 @@ class Plan:
         RunError, TableError
             If ``corpus`` is no finished run of this format.
         """
-        store = corpus if isinstance(corpus, Store) else Store(str(corpus))
-        return cls.open(compile_plan(Run.load(store), spec, Path(out)))
+        run = _load(corpus)
+        return cls._open(compile_plan(run, spec, Path(out)), run)
 
     @classmethod
-    def open(cls, folder: Path) -> Plan:
+    def open(cls, folder: Path, corpus: Path | str | Store | None = None) -> Plan:
         """Open a plan's folder.
+
+        Parameters
+        ----------
+        folder : that `compile` made
+        corpus : the run it is of, where documents are to be asked for by their ids
 
         Raises
         ------
         PlanError
-            If it is no whole plan of this format.
+            If it is no whole plan of this format, or of another corpus.
         """
+        run = None if corpus is None else _load(corpus)
+        plan = cls._open(folder, run)
+        if run is not None and run.header["logical_root"] != plan.corpus:
+            raise PlanError(
+                f"{plan.folder}: found a plan of the corpus {plan.corpus[:16]}…, expected of "
+                f"{run.header['logical_root'][:16]}…, which is {run.store.uri}; compile it again"
+            )
+        return plan
+
+    @classmethod
+    def _open(cls, folder: Path, run: Run | None) -> Plan:
         path = Path(folder) / HEAD
         again = "compile the plan again"
         try:
@@ -161,7 +184,7 @@ class Plan:
             raise PlanError(f"{path}: found {found}, expected {listed}; {again}")
         if head_hash(head) != head["hash"]:
             raise PlanError(f"{path}: the head does not have the hash that it names; {again}")
-        return cls(Path(folder), head)
+        return cls(Path(folder), head, run)
 
     def verify(self) -> None:
         """Read all arrays and compare them with their hashes.
@@ -212,6 +235,27 @@ class Plan:
         """
         return sorted(self._layout.inverse(document))
 
+    def sequences_of(self, doc_id: str | bytes) -> list[int]:
+        """The numbers of the sequences that a document lies in, ascending, each once; none where
+        the run dropped it, or this plan does not read it. Takes as long as `inverse`.
+
+        Parameters
+        ----------
+        doc_id : 32 hexadecimal digits, or their 16 bytes
+
+        Raises
+        ------
+        PlanError
+            If the corpus has no such document, or the plan was opened without its corpus.
+        """
+        if self._run is None:
+            raise PlanError(
+                f"{self.folder}: the plan was opened without its corpus, which says where a "
+                "document lies; open it with `Plan.open(folder, corpus)`"
+            )
+        number = document_number(self._run, doc_id)
+        return [] if number is None else sorted({i for i, _ in self.inverse(number)})
+
     @property
     def documents(self) -> int:
         """How many documents the corpus has: numbers are below."""
@@ -240,3 +284,7 @@ class Plan:
         numbers = np.asarray(documents, np.int64)
         shards = np.searchsorted(self._shard_start, numbers, side="right") - 1
         return shards.astype(np.int64), np.asarray(self._offset[numbers])
+
+
+def _load(corpus: Path | str | Store) -> Run:
+    return Run.load(corpus if isinstance(corpus, Store) else Store(str(corpus)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 
 from mixtures.errors import PlanRefused
-from mixtures.inventory import SCALES, Inventory
-from mixtures.spec import PlanSpec
+from mixtures.inventory import SCALES, Inventory, told
+from mixtures.spec import Component, PlanSpec
 
 
 def check_supply(where: str, spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> None:
@@ -29,6 +30,9 @@ def check_supply(where: str, spec: PlanSpec, asked: Sequence[int], inventory: In
                 f"{where}: component {component.name!r} draws from {unknown}, expected sources "
                 f"with train documents: {', '.join(inventory.sources)}"
             )
+    for component, wanted in zip(spec.components, asked, strict=True):
+        if wanted and not component.by_source and not inventory.of(component, spec.l1)[0]:
+            raise PlanRefused(f"{where}: {_nothing(component, spec.l1, inventory)}")
     if not _lacking(spec, asked, inventory, spec.l1):
         return
     lines = [
@@ -44,9 +48,56 @@ def check_supply(where: str, spec: PlanSpec, asked: Sequence[int], inventory: In
     raise PlanRefused("\n".join(lines))
 
 
+def _nothing(component: Component, l1: int, inventory: Inventory) -> str:
+    """Why no document is of a component: which of its fields matches none, and what there is."""
+    begins = f"component {component.name!r} matches no train document"
+    for name, asked in (
+        ("tier", component.tiers),
+        ("language", component.languages),
+        ("domain", component.domains),
+    ):
+        there = inventory.values.get(name, {})
+        if asked is None or any(value in there for value in asked):
+            continue
+        near = difflib.get_close_matches(asked[0], [value for value in there if value], 1)
+        hint = f"; nearest to {asked[0]!r} is {near[0]!r}" if near else ""
+        return f"{begins}: found {name}s {list(asked)}, expected some of {told(there)}{hint}"
+    left_out, _ = inventory.left_out_of(component, l1)
+    if left_out:
+        return (
+            f"{begins} that a sequence holds: {left_out:,} are longer than one and would have to "
+            "be cut; ask for longer sequences"
+        )
+    by_columns = inventory.matching_columns(component, l1)
+    if by_columns:
+        asked = (*component.where, *(f"dialect {name}" for name in component.dialects))
+        return (
+            f"{begins}: {by_columns:,} match its columns, and none of these {', '.join(asked)}; "
+            "take away or loosen a condition (a document whose signal was not measured matches "
+            "none)"
+        )
+    anything = component.model_copy(update={"length": None})
+    found, _ = inventory.of(anything, l1)
+    if found:
+        return (
+            f"{begins} of length {component.length} at L1 = {l1:,} tokens; {found:,} of other "
+            "lengths match its fields"
+        )
+    return (
+        f"{begins}: found none with all of {_fields(component)}; take one away or widen it; "
+        f"sources with train documents are {', '.join(inventory.sources)}"
+    )
+
+
+def _fields(component: Component) -> str:
+    """What chooses a component's documents, as written."""
+    given = component.model_dump(mode="json", exclude={"name", "weight", "epochs", "repeat"})
+    return ", ".join(f"{key} {value}" for key, value in given.items() if value) or "none"
+
+
 def _limits(spec: PlanSpec, inventory: Inventory, l1: int) -> list[int]:
     """The most tokens that each component gives."""
-    return [inventory.of(c, l1)[1] * c.epochs for c in spec.components]
+    return [inventory.limit_of(c, l1) for c in spec.components]
 
 
 def _lacking(spec: PlanSpec, asked: Sequence[int], inventory: Inventory, l1: int) -> bool:
@@ -63,13 +114,14 @@ def _table(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> list[s
         ("component", "class", "documents", "tokens", "asked", "epochs", "at most", "", *named)
     ]
     for component, wanted, images in zip(spec.components, asked, left_out, strict=True):
-        documents, tokens = inventory.of(component, spec.l1)
+        documents, _ = inventory.of(component, spec.l1)
+        tokens = inventory.epoch_of(component, spec.l1)
         if not wanted:
             verdict = ""
         elif not tokens:
             verdict = "the corpus has none"
         else:
-            verdict = "too many epochs" if wanted > tokens * component.epochs else ""
+            verdict = "too many epochs" if wanted > tokens * component.passes else ""
         rows.append(
             (
                 component.name,
@@ -78,7 +130,7 @@ def _table(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> list[s
                 f"{tokens:,}",
                 f"{wanted:,}",
                 f"{wanted / tokens:.2f}" if tokens else "-",
-                str(component.epochs),
+                str(component.passes),
                 verdict,
                 *((f"{images:,}: {why}longer than a sequence" if images else "",) * len(named)),
             )

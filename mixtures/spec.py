@@ -17,6 +17,7 @@ from pydantic import (
 
 from dataflow.tilings import TILINGS
 from mixtures.lengths import LengthClass
+from mixtures.selection import Condition, Part, check_repeat, known_dialects
 
 MAX_COMPONENTS = 4096
 MAX_WHOLE_SEQUENCES = 1 << 29
@@ -24,18 +25,40 @@ MAX_WHOLE_SEQUENCES = 1 << 29
 
 Packing = Literal["stream", "whole"]
 
+_LATER_FIELDS = ("tiers", "languages", "domains", "where", "dialects", "part", "repeat")
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Component(_Part):
-    """Documents of one length class, of some sources (or of all but some), or both.
+    """Documents that match all that is given of it; None and empty ones do not choose.
 
-    ``weight`` is its share of the tokens, against the sum of all weights: an integer, so that
-    quotas are exact. A component that only another phase of the stage draws from has weight 0.
-    ``epochs`` is the most that any of its documents may be read: the default is where repeated
-    high-quality text stops helping (arXiv:2305.16264; MiniMax-01, arXiv:2501.08313, section 4.1.3).
+    Attributes
+    ----------
+    length, sources, except_sources, tiers, languages, domains
+        By columns of the run's index. A document without a domain is of none.
+    where : conditions on signals, as ``gopher.words >= 50``
+        Each must hold. A null or NaN signal matches none, not even ``!=``. A float32 signal is
+        compared with the number rounded to float32, as rules do.
+    dialects : names of `quality.dialects`
+        No rule of these may drop the document. As in a build, a rule says nothing of a document
+        whose signal is null.
+
+        Both are views: stricter than the build at most. What the build dropped is not packed, so
+        a looser threshold needs another build.
+    part : a sample by a hash of near-duplicate clusters, or None
+    repeat : from which size of a document's near-duplicate cluster on it is read how often
+        within an epoch; None: once. Its copies lie apart in the epoch. Exact copies count, and so
+        do members that the build dropped: the cluster is that of the whole ledger.
+    weight
+        Its share of the tokens, against the sum of all weights: an integer, so that quotas are
+        exact. A component that only another phase of the stage draws from has weight 0.
+    epochs
+        The most that any of its documents may be read, copies of `repeat` counted: the default is
+        where repeated high-quality text stops helping (arXiv:2305.16264; MiniMax-01,
+        arXiv:2501.08313, section 4.1.3).
     """
 
     name: str = Field(min_length=1, max_length=64)
@@ -44,6 +67,66 @@ class Component(_Part):
     except_sources: tuple[str, ...] = ()
     weight: int = Field(ge=0, lt=1 << 62)
     epochs: int = Field(default=4, ge=1, lt=1 << 15)
+    tiers: tuple[str, ...] | None = Field(default=None, min_length=1)
+    languages: tuple[str, ...] | None = Field(default=None, min_length=1)
+    domains: tuple[str, ...] | None = Field(default=None, min_length=1)
+    where: tuple[str, ...] = ()
+    dialects: tuple[str, ...] = ()
+    part: Part | None = None
+    repeat: dict[int, int] | None = None
+
+    @field_validator("where")
+    @classmethod
+    def _conditions(cls, where: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(Condition.parse(written)) for written in where)
+
+    @field_validator("dialects")
+    @classmethod
+    def _dialects(cls, dialects: tuple[str, ...]) -> tuple[str, ...]:
+        return known_dialects(dialects)
+
+    @model_validator(mode="after")
+    def _capped(self) -> Self:
+        if self.repeat is not None:
+            check_repeat(self.repeat, self.epochs)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without fields that came later where they are at their defaults, as `PlanSpec` does."""
+        found: dict[str, Any] = write(self)
+        for name in _LATER_FIELDS:
+            if name in found and not found[name]:
+                del found[name]
+        return found
+
+    @property
+    def conditions(self) -> tuple[Condition, ...]:
+        """Those of ``where``."""
+        return tuple(map(Condition.parse, self.where))
+
+    @property
+    def by_signals(self) -> bool:
+        """Whether signals choose its documents."""
+        return bool(self.where or self.dialects)
+
+    @property
+    def passes(self) -> int:
+        """How many epochs may be read: those of the cap, divided by the most copies in one."""
+        return self.epochs // max((self.repeat or {1: 1}).values())
+
+    @property
+    def selection(self) -> tuple[Any, ...]:
+        """All that chooses its documents besides their length, and how often an epoch has them:
+        the same of two components that differ in length, name, weight and epochs alone."""
+        repeat = None if self.repeat is None else tuple(sorted(self.repeat.items()))
+        columns = (self.sources, self.except_sources, self.tiers, self.languages, self.domains)
+        return (*columns, self.where, self.dialects, self.part, repeat)
+
+    @property
+    def by_source(self) -> bool:
+        """Whether nothing chooses its documents besides their source and length."""
+        return not any(getattr(self, name) for name in _LATER_FIELDS)
 
     def draws_from(self, source: str) -> bool:
         """Whether documents of a source can be of this component."""
@@ -52,8 +135,17 @@ class Component(_Part):
         )
 
     def overlaps(self, other: Component) -> bool:
-        """Whether a document could be of both."""
+        """Whether a document could be of both, as far as its columns tell."""
         if None not in (self.length, other.length) and self.length != other.length:
+            return False
+        for mine, its in (
+            (self.tiers, other.tiers),
+            (self.languages, other.languages),
+            (self.domains, other.domains),
+        ):
+            if mine is not None and its is not None and not set(mine) & set(its):
+                return False
+        if self.part is not None and other.part is not None and not self.part.overlaps(other.part):
             return False
         if self.sources is None and other.sources is None:
             return True
@@ -98,6 +190,10 @@ class PlanSpec(_Part):
         Where documents have images: by which tiling their features are counted.
     longer : how documents longer than L are packed whole
         ``cut``: into pieces, but for those with images, which are left out. ``leave_out``: not.
+    together : tokens of a shard that stay together in an epoch, and in their place
+        0: a sample, and its documents come in an order of their own. A larger stretch is read in
+        fewer and longer reads; shards are in an order of hashes as they are, so that what is random
+        the less is the order of an epoch beside that of the one before.
     """
 
     length: int = Field(ge=1, le=1 << 31)
@@ -110,6 +206,7 @@ class PlanSpec(_Part):
     packing: Packing = "stream"
     tiling: str | None = None
     longer: Literal["cut", "leave_out"] = "cut"
+    together: int = Field(default=0, ge=0, lt=1 << 40)
 
     @field_validator("tiling")
     @classmethod
@@ -128,6 +225,8 @@ class PlanSpec(_Part):
             del found["tiling"]
         if self.longer == "cut":
             del found["longer"]
+        if not self.together:
+            del found["together"]
         return found
 
     @model_validator(mode="after")
@@ -136,10 +235,12 @@ class PlanSpec(_Part):
         if len(set(names)) < len(names):
             raise ValueError(f"found components {names}, expected each name once")
         for one, other in itertools.combinations(self.components, 2):
-            if one.overlaps(other):
+            # Whether signals tell them apart is seen when the plan is compiled.
+            if one.overlaps(other) and not (one.by_signals or other.by_signals):
                 raise ValueError(
                     f"components {one.name!r} and {other.name!r} can hold the same document, "
-                    "expected different lengths or sources"
+                    "expected different lengths, sources, tiers, languages, domains, or parts of "
+                    "one salt"
                 )
         weights = {"components": dict(zip(names, self.weights, strict=True))}
         if self.transition is not None:

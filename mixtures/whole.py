@@ -14,10 +14,12 @@ import numpy.typing as npt
 
 from dataflow.run import Run
 from mixtures.arrays import ArrayWriter, create_array, map_array
-from mixtures.inventory import Inventory
+from mixtures.inventory import Inventory, account
+from mixtures.members import Members
 from mixtures.order import Ordered, epoch_order
-from mixtures.packer import Packed, Packer
+from mixtures.packer import WINDOW, Packed, Packer
 from mixtures.quotas import Quotas
+from mixtures.reach import EVERYTHING, ReachTooShort, last_reaches
 from mixtures.refusal import check_supply
 from mixtures.sharing import Shares, draw
 from mixtures.spec import PlanSpec
@@ -56,21 +58,34 @@ class _Component:
 
 
 def write_whole(
-    run: Run, spec: PlanSpec, inventory: Inventory, folder: Path, sort_bytes: int
+    run: Run,
+    members: Members,
+    inventory: Inventory,
+    sort_bytes: int,
+    *,
+    folder: Path,
+    all_: bool = False,
 ) -> dict[str, Any]:
     """Write the arrays; return the head's account of them.
 
-    Memory: ``sort_bytes``, the index of one shard, and 40 bytes a sequence.
+    Memory: ``sort_bytes``, the index of one shard, and 110 bytes a sequence.
 
     Raises
     ------
     PlanRefused
         If the corpus cannot give what the specification asks for.
+    ReachTooShort
+        If documents that were not ordered are needed; with ``all_`` all are.
     """
-    where = run.store.uri
+    where, spec = run.store.uri, members.spec
     check_supply(where, spec, [0] * len(spec.components), inventory)  # the sources' names
     wanted = _wanted(spec)
-    epochs = _epochs(spec, inventory, wanted)
+    supply = [inventory.epoch_of(component, spec.l1) for component in spec.components]
+    epochs = _epochs(spec, supply, wanted)
+    # A window takes documents ahead, and what it has no room for waits.
+    ahead = [tokens + 2 * WINDOW * spec.length if tokens else 0 for tokens in wanted]
+    largest = max(inventory.longest, 2 * spec.together)
+    reaches = last_reaches(ahead, supply, epochs, largest, all_=all_)
     names = {**WHOLE_ARRAYS, **(EXPANDED_ARRAYS if spec.tiling is not None else {})}
     scratch = folder / "scratch"
     scratch.mkdir()
@@ -83,8 +98,8 @@ def write_whole(
             name: stack.enter_context(create_array(scratch, name, "i8"))
             for name in ("piece_document", "piece_start")
         }
-        ordered = epoch_order(run, spec, epochs, writers, scratch, sort_bytes)
-        packed = _pack(spec, epochs, wanted, ordered, pieces)
+        ordered = epoch_order(run, members, epochs, reaches, writers, scratch, sort_bytes)
+        packed = _pack(spec, epochs, reaches, wanted, ordered, pieces)
         fills = [_joined(component.fills) for component in packed]
         drawn = draw(Shares.of(spec), fills, spec.sequences, spec.length)
         if len(drawn) < spec.sequences:
@@ -97,14 +112,11 @@ def write_whole(
     shutil.rmtree(scratch)
     components = []
     for number, component in enumerate(spec.components):
-        documents, tokens = inventory.of(component, spec.l1)
         left_out, left_out_tokens = inventory.left_out_of(component, spec.l1)
         used = int(fills[number][: counts[number]].sum())
         components.append(
             {
-                "name": component.name,
-                "documents": documents,
-                "tokens": tokens,
+                **account(component, spec.l1, inventory),
                 "left_out_documents": left_out,
                 "left_out_tokens": left_out_tokens,
                 "sequences": counts[number],
@@ -131,18 +143,18 @@ def _wanted(spec: PlanSpec) -> list[int]:
     return [tokens + _SPARE * spec.length if tokens else 0 for tokens in whole]
 
 
-def _epochs(spec: PlanSpec, inventory: Inventory, wanted: Sequence[int]) -> list[int]:
+def _epochs(spec: PlanSpec, supply: Sequence[int], wanted: Sequence[int]) -> list[int]:
     """How many epochs of each component are ordered."""
-    found = []
-    for component, tokens in zip(spec.components, wanted, strict=True):
-        _, supply = inventory.of(component, spec.l1)
-        found.append(min(component.epochs, -(-tokens // supply)) if supply else 0)
-    return found
+    return [
+        min(component.passes, -(-tokens // epoch)) if epoch else 0
+        for component, epoch, tokens in zip(spec.components, supply, wanted, strict=True)
+    ]
 
 
 def _pack(
     spec: PlanSpec,
     epochs: Sequence[int],
+    reaches: Sequence[int],
     wanted: Sequence[int],
     ordered: Iterator[Ordered],
     pieces: dict[str, ArrayWriter],
@@ -167,7 +179,13 @@ def _pack(
             mine.counts.append(found.counts)
             mine.tokens += int(found.fills.sum())
 
+    def check_reach(component: int) -> None:
+        if reaches[component] < EVERYTHING and packed[component].tokens < wanted[component]:
+            raise ReachTooShort
+
     def end(component: int, epoch: int) -> None:
+        if epoch + 1 == epochs[component]:
+            check_reach(component)  # this is not yet the end of the epoch
         keep(component, packed[component].packer.end_epoch(last=epoch + 1 == epochs[component]))
 
     for part in ordered:
@@ -179,6 +197,8 @@ def _pack(
             keep(part.component, packed[part.component].packer.add(part.documents, part.tokens))
     if before is not None:
         end(*before)
+    for component in range(len(packed)):
+        check_reach(component)  # nothing of its last epoch may have been ordered at all
     return packed
 
 

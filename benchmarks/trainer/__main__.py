@@ -26,7 +26,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         prog="python -m benchmarks.trainer",
         description="Measure the trainer; one JSON line a result is appended to\n"
         "benchmarks/trainer/results.jsonl, which `python -m benchmarks results` renders.",
-        epilog=f"benchmarks (default: each of these, but for those that need a GPU):\n{names}",
+        epilog="benchmarks (default: all but plan_scale and those that need a GPU):\n" + names,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", nargs="*", choices=[[], *TRAINER_CASES], metavar="NAME")
@@ -45,14 +45,29 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--device", choices=("cuda", "cpu"), default="cuda",
         help="of tiles and questions; cpu only for a test",
     )  # fmt: skip
+    parser.add_argument(
+        "--documents", type=_count, metavar="N",
+        help="of plan_scale: of the index that is made, as 10M (default: 100M); it is kept in the "
+        "scratch folder for the next time",
+    )  # fmt: skip
     return parser.parse_args(arguments)
+
+
+def _count(written: str) -> int:
+    """10M is ten million."""
+    units = {"k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+    number, unit = (written[:-1], units[written[-1]]) if written[-1:] in units else (written, 1)
+    found = int(number) * unit
+    if found < 1000:
+        raise ValueError(f"found {written}, expected 1000 documents or more")
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for; 0, 1 when a benchmark failed, 2 without its GPU."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     chosen = parse(arguments)
-    usual = [name for name, case in TRAINER_CASES.items() if not case.gpu]
+    usual = [name for name, case in TRAINER_CASES.items() if not case.gpu and not case.large]
     names = list(dict.fromkeys(chosen.names)) or usual
     if len(names) > 1:
         # Each in a process of its own: pinning and thread counts are set before any import.
@@ -82,6 +97,7 @@ def _run(name: str, chosen: argparse.Namespace) -> int:
         model=chosen.model,
         corpus=chosen.corpus.resolve(),
         device=chosen.device,
+        documents=chosen.documents,
     )
     cores = len(os.sched_getaffinity(0))
     if case.one_core:

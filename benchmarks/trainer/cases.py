@@ -13,12 +13,14 @@ PREFIX = "trainer/"
 
 @dataclass(frozen=True)
 class Case:
-    """One benchmark: what it measures, whether it runs on one core, and whether on a GPU."""
+    """One benchmark: what it measures, whether on one core, whether on a GPU, and whether it is so
+    large that it only runs where it is named."""
 
     name: str
     summary: str
     one_core: bool = False
     gpu: bool = False
+    large: bool = False
 
     @property
     def bench(self) -> str:
@@ -34,6 +36,12 @@ TRAINER_CASES = {
     case.name: case
     for case in (
         Case("plan", "plans of a million sequences and more: time, memory, lookups", one_core=True),
+        Case(
+            "plan_scale",
+            "plans over 100 million documents: time, memory, seeks, range reads",
+            one_core=True,
+            large=True,
+        ),
         Case("reading", "what a step waits for its data, from a disk and from S3 on loopback"),
         Case("quickstart", "a tiny model on the quickstart's corpus: a stage, and all four"),
         Case("agreement", "logits and gradients beside transformers and the plain reference"),

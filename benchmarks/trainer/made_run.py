@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -72,11 +72,22 @@ def commit_run(
     vocabulary: int,
     eod: int,
     root: str,
+    partitions: Sequence[Mapping[str, Record]] = (),
+    lookup: Record | None = None,
 ) -> None:
-    """Commit a run's records, one a shard with roles ``shard`` and ``index``, and its head."""
+    """Commit a run's records and its head.
+
+    Parameters
+    ----------
+    shards : a record a shard, with roles ``shard`` and ``index``
+    partitions : of each the records of ``read``, ``scan``, ``language`` and ``settle``
+    lookup : the side index; without one the run has none that can be read
+    """
     journal = Journal(store)
-    for record in shards:
+    for record in [*shards, *(r for p in partitions for r in p.values())]:
         journal.commit(record)
+    if lookup is not None:
+        journal.commit(lookup)
     stats = {"hash": tokenizer, "vocab_size": vocabulary, "specials": {"eod": eod, "pad": 0}}
     journal.commit(Record("t" * 32, "tokenizer", "tokenizer", stats=stats))
     header = {
@@ -84,10 +95,13 @@ def commit_run(
         "name": "made",
         "logical_root": root,
         "file_root": root,
-        "partitions": [],
+        "partitions": [
+            {"name": f"part-{n:05d}", "source": "made", **{step: r.key for step, r in p.items()}}
+            for n, p in enumerate(partitions)
+        ],
         "shards": [{"name": r.name, "pack": r.key, "tokenize": r.key} for r in shards],
         "tokenizer": "t" * 32,
-        "lookup": "t" * 32,
+        "lookup": "t" * 32 if lookup is None else lookup.key,
         "energon": [],
     }
     store.write(RUN_FILE, orjson.dumps(header))

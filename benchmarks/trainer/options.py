@@ -14,9 +14,10 @@ class TrainerOptions(Options):
     """Of the cases that train a model with images.
 
     ``model``: a name or a file, None for the case's own; ``device``: where; ``corpus``: a run whose
-    text the model learns first.
+    text the model learns first. ``documents``: of `plan_scale`'s index, None for its own number.
     """
 
     model: str | None = None
     corpus: Path = ROOT / "runs" / "quickstart"
     device: Literal["cuda", "cpu"] = "cuda"
+    documents: int | None = None

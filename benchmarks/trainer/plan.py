@@ -85,9 +85,9 @@ def _measure(corpus: Path, sequences: int, out: Path) -> dict[str, float]:
     """What the process of one size finds."""
     # Compiled code is loaded, or made, by a plan of some sequences; a run does so once.
     warm = Plan.compile(corpus, spec_of(1000), out / "warm")
-    before = _memory("VmRSS")
+    before = memory_of("VmRSS")
     compile_seconds = seconds(lambda: Plan.compile(corpus, spec_of(sequences), out))
-    memory = _memory("VmHWM") - before
+    memory = memory_of("VmHWM") - before
     (folder,) = out.glob("plan-*")
     plan = Plan.open(folder)
     open_seconds = seconds(lambda: Plan.open(folder))
@@ -106,7 +106,7 @@ def _measure(corpus: Path, sequences: int, out: Path) -> dict[str, float]:
     }
 
 
-def _memory(field: str) -> int:
+def memory_of(field: str) -> int:
     """Bytes of a field of this process's status, mapped files included."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{field}:"):

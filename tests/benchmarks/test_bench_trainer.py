@@ -59,6 +59,20 @@ def test_plans(tmp_path: Path) -> None:
     assert aims_of("plan") <= {metric.replace(small, "1M sequences") for metric in found}
 
 
+@pytest.mark.long
+def test_plans_over_many_documents(tmp_path: Path) -> None:
+    found = lines_of("plan_scale", tmp_path)
+    assert found["stream: sequences"].value == 800
+    assert found["stream: fill"].value == 100
+    assert 99 < found["whole: fill"].value < 100
+    for packing in ("stream", "whole"):
+        few = f"{packing}, one component, 64 MB together: range reads, steps of 2048 sequences"
+        many = found[f"{packing}: range reads, steps of 2048 sequences"].value
+        assert 0 < found[few].value < many < 1000
+        assert found[f"{packing}: in order"].value > 0
+    assert aims_of("plan_scale") <= set(found)
+
+
 def test_reading(tmp_path: Path) -> None:
     found = lines_of("reading", tmp_path)
     for place in ("disk", "S3 on loopback"):
@@ -77,6 +91,10 @@ def test_pictures(tmp_path: Path) -> None:
     for name in ("2 tiles of images of 336²", "1 tile of images of 336²"):
         assert found[f"{name}: a second of one core"].value > 0
         assert 0 <= found[f"{name}: waited, beside steps twice as long"].value <= 100
+    (name,) = {metric.rsplit(": ", 1)[0] for metric in found if "a step of launches" in metric}
+    for who in ("threads", "processes"):
+        assert found[f"{name}: a step beside {who}"].value > 0
+        assert found[f"{name}: CPU of the trainer's own, {who}"].value > 0
     assert aims_of("pictures") <= {metric.replace("336", "672") for metric in found} | NEEDS_TILES
 
 

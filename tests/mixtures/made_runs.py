@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import blake3
@@ -19,6 +19,7 @@ from dataflow.shards.tar import TarWriter
 from dataflow.store import Store
 from dataflow.tables import INDEX
 from dataflow.tilings import TILINGS
+from tests.mixtures.made_ledger import write_ledger
 
 EOD = 1
 VOCABULARY = 512
@@ -27,12 +28,28 @@ VOCABULARY = 512
 @dataclass(frozen=True)
 class Made:
     """A document: its source, its tokens (the end of document counted), its split, and how many
-    features each of its images has by the first tiling (by the next: one more, and so on)."""
+    features each of its images has by the first tiling (by the next: one more, and so on);
+    the name of its near-duplicate cluster, and signals that were measured of it."""
 
     source: str
     tokens: int
     split: str = "train"
     features: tuple[int, ...] = ()
+    tier: str = "unscored"
+    language: str = "en"
+    domain: str | None = None
+    cluster: str | None = None
+    signals: Mapping[str, float] = field(default_factory=dict)
+
+
+def made_doc_id(documents: Sequence[Made], place: int) -> bytes:
+    """The id of a document of `make_run`."""
+    return doc_id(documents[place].source, f"document {place}", 0)
+
+
+def made_cluster(name: str | None) -> bytes | None:
+    """The id of a cluster by its name."""
+    return None if name is None else content_id(name.encode())
 
 
 def made_ids(number: int, tokens: int, version: int = 0) -> np.ndarray:
@@ -52,9 +69,13 @@ def make_run(
     tokenizer: str = "7e57",
     versions: Mapping[int, int] | None = None,
     spans: Mapping[int, Sequence[tuple[int, int]]] | None = None,
+    dropped: Sequence[Made] = (),
+    partitions: int = 3,
 ) -> list[int]:
     """Write a run of ``documents``; train documents come first.
 
+    ``dropped`` are in the ledger and were not packed. What was read is in ``partitions`` parts, and
+    there are ledger, signals and side index where a document has a cluster or a signal.
     ``versions`` changes the ids of documents, by their place in ``documents``, and ``spans`` gives
     them loss spans: nothing that a plan knows.
 
@@ -76,9 +97,25 @@ def make_run(
             order += places
             shards.append(record)
     root = blake3.blake3(repr((tokenizer, [documents[i] for i in order], shard_documents)).encode())
+    read: list[dict[str, Record]] = []
+    lookup = None
+    everything = [*documents, *dropped]
+    if any(document.cluster is not None or document.signals for document in everything):
+        # Numbers are those of the shards, one after the other.
+        starts = np.cumsum([0, *(record.outputs["index"].rows for record in shards)])
+        packed = {}
+        for number, place in enumerate(order):
+            shard = int(np.searchsorted(starts, number, side="right")) - 1
+            packed[made_doc_id(documents, place)] = (shard, number - int(starts[shard]))
+        rows = [
+            (made_doc_id(everything, place), made_cluster(document.cluster), document.signals)
+            for place, document in enumerate(everything)
+        ]
+        read, lookup = write_ledger(store, rows, packed, partitions)
     commit_run(
-        store, shards, tokenizer=tokenizer, vocabulary=VOCABULARY, eod=EOD, root=root.hexdigest()
-    )
+        store, shards, tokenizer=tokenizer, vocabulary=VOCABULARY, eod=EOD, root=root.hexdigest(),
+        partitions=read, lookup=lookup,
+    )  # fmt: skip
     return order
 
 
@@ -113,7 +150,7 @@ def _shard(
         for i, offset in zip(mine, offsets.tolist(), strict=False):
             rows.append(
                 {
-                    "doc_id": doc_id(documents[i].source, f"document {i}", 0),
+                    "doc_id": made_doc_id(documents, i),
                     "content_id": content_id(b"content %d" % i),
                     "shard": name,
                     "member": key,
@@ -122,12 +159,12 @@ def _shard(
                     "token_offset": start + 2 * offset,
                     "tokens": documents[i].tokens,
                     "source": documents[i].source,
-                    "language": "en",
+                    "language": documents[i].language,
                     "license": "CC0-1.0",
-                    "tier": "unscored",
-                    "domain": None,
+                    "tier": documents[i].tier,
+                    "domain": documents[i].domain,
                     "split": documents[i].split,
-                    "cluster": None,
+                    "cluster": made_cluster(documents[i].cluster),
                     "images": [_placed(features) for features in documents[i].features],
                 }
             )

@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +34,7 @@ from mixtures.plan import (
     PlanSpec,
     Transition,
 )
+from mixtures.spec import Packing
 from tests.mixtures.made_runs import Made, make_run
 
 
@@ -229,6 +231,33 @@ def test_documents_of_a_sample_stay_together(run: Path, tmp_path: Path) -> None:
     epoch = [members[document] for document in laid[: len(set(laid))]]
     changes = sum(a != b for a, b in pairwise(epoch))
     assert changes == len(set(epoch)) - 1
+
+
+@pytest.mark.parametrize("packing", ["stream", "whole"])
+def test_stretches_of_a_shard_stay_together_and_in_their_place(
+    run: Path, tmp_path: Path, packing: Packing
+) -> None:
+    supply = int(take_inventory(Run.load(Store(str(run))), 128).tokens.sum())
+    one = (Component(name="all", weight=1),)
+    spec = spec_of(
+        length=1, tokens=2 * supply, components=one, packing=packing, together=500, seed=3
+    )
+    plan = Plan.compile(run, spec, tmp_path)
+    laid = [p.document for pieces in plan for p in pieces if p.token_start == 0]
+    stretches = []
+    for shard in walk(Run.load(Store(str(run))), ["tokens", "split", "member"]):
+        starts = np.cumsum(shard.tokens) - shard.tokens
+        members = shard.table["member"].to_pylist()
+        first = [members.index(member) for member in members]
+        stretches += [(shard.shard, int(starts[row]) // 500) for row in first]
+    epochs = [laid[: len(laid) // 2], laid[len(laid) // 2 :]]
+    assert sorted(epochs[0]) == sorted(epochs[1])
+    assert epochs[0] != epochs[1]
+    for epoch in epochs:
+        of = [stretches[document] for document in epoch]
+        assert sum(a != b for a, b in pairwise(of)) == len(set(of)) - 1
+        assert all(a < b for a, b in pairwise(epoch) if stretches[a] == stretches[b])
+    assert len(set(stretches)) < 0.5 * len(set(epochs[0]))
 
 
 def test_held_out_documents_train_nothing(run: Path, tmp_path: Path) -> None:

@@ -183,9 +183,7 @@ class Corpus(Closing):
         for check in [self.checks.begin(shard, partial(self._check, shard)) for shard in shards]:
             check.result()
         reads = [
-            read
-            for read in _coalesce(stretches, self.dtype.itemsize)
-            if read.shard not in self._bad
+            read for read in coalesce(stretches, self.dtype.itemsize) if read.shard not in self._bad
         ]
         found: list[npt.NDArray[Any] | None] = [None] * len(stretches)
         for read, data in zip(reads, self._readers.map(self._fetch, reads), strict=True):
@@ -331,7 +329,7 @@ class Corpus(Closing):
             return LossSpans.of_samples(read_token_shard(source, path))
 
 
-def _coalesce(stretches: Sequence[Stretch], itemsize: int) -> Iterator[_Read]:
+def coalesce(stretches: Sequence[Stretch], itemsize: int) -> Iterator[_Read]:
     """Few reads that hold all stretches, by place."""
     order = sorted(range(len(stretches)), key=lambda i: (stretches[i].shard, stretches[i].offset))
     read: _Read | None = None
