@@ -28,6 +28,9 @@ COLUMNS: dict[str, pa.DataType] = {
 
 _LANGUAGES = ("lang.label", "caption.lang")
 
+_NOT_PLAIN = ("image-text", "llava", "pdf-pages", "preferences")
+"""Formats whose documents have images or spans, which damage would tear from their places."""
+
 _STORAGE = ("endpoint_url", "region", "anonymous")
 _NEEDS = {"files": "paths", "distributions": "distributions", "synthesised": "synthesis"}
 _OF_SYNTHESISED = frozenset(
@@ -58,6 +61,10 @@ def check_sources(tree: Tree, sources: dict[int, Source], groups: dict[str, Any]
         if source.captions is not None and source.format != "image-text":
             found = f"format {source.format}"
             tree.problem((*path, "captions"), found, "it for format image-text only", of_key=True)
+        pictured = source.format in _NOT_PLAIN or source.extract.html == "interleaved"
+        if source.damage is not None and pictured:
+            found = f"format {source.format}, extract.html {source.extract.html}"
+            tree.problem((*path, "damage"), found, "it for plain text only", of_key=True)
         if source.fit is not None:
             _check_fit(tree, (*path, "fit"), source, source.fit.tiling)
         if source.optional and source.kind != "files":

@@ -31,6 +31,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`sources[].images`", source_models.ImagesModel),
     ("`sources[].captions`", source_models.CaptionsModel),
     ("`sources[].fit`", source_models.FitModel),
+    ("`sources[].damage`", source_models.DamageModel),
     ("`rules.GROUP[]`", models.RuleEntry),
     ("`clean[]` and `sources[].clean[]`", source_models.CleanStep),
     ("`language`", models.Language),

@@ -13,7 +13,7 @@ from pydantic.types import StringConstraints
 from pydantic_core import PydanticCustomError
 
 from dataflow.recipe.sizes import Size
-from dataflow.sources import Captions, Fields, Limits, Sample, SourceSpec, Synthesis
+from dataflow.sources import Captions, Damage, Fields, Limits, Sample, SourceSpec, Synthesis
 from dataflow.sources.labels import digest_of
 from dataflow.sources.synthesised.forms import FORMS
 from vl_data.limits import Limits as ImageLimits
@@ -209,6 +209,18 @@ class FitModel(Model):
     )
 
 
+class DamageModel(Model):
+    """Damage on purpose, for the arms of studies (`docs/ablations.md`) and nothing else. It is done
+    as soon as a document is read: hashes, signals, duplicates and tokens are those of the damaged
+    text. The document's metadata says `damage`."""
+
+    shuffle_words: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="The share of the source's documents whose words are put in random order, each "
+        "whitespace in its place. A hash of a document's text decides, so that the documents of a "
+        "smaller share are among those of a larger one; the others stay as they are."
+    )
+
+
 class Extract(Model):
     """How text is taken out of formats that are more than text."""
 
@@ -295,6 +307,9 @@ class Source(Model):
     fit: FitModel | None = Field(
         default=None, description="`llava`: how long a conversation may be. Default: any length."
     )
+    damage: DamageModel | None = Field(
+        default=None, description="What is done to documents on purpose; for studies."
+    )
     seed: Seed = Field(
         default=0,
         description="Of the choice between raw and refined captions, and of what is synthesised: "
@@ -344,6 +359,7 @@ class Source(Model):
             images=ImageLimits(**self.images.model_dump()),
             pdf_dpi=self.extract.pdf_dpi,
             captions=None if self.captions is None else self.captions.taken(folder),
+            damage=None if self.damage is None else Damage(self.damage.shuffle_words),
             seed=self.seed,
             synthesis=None if self.synthesis is None else _synthesis(self.synthesis),
             storage=dict(self.storage),

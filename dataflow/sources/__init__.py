@@ -9,6 +9,7 @@ from dataflow.sources.read import read
 from dataflow.sources.spec import (
     OUT_OF_SCOPE,
     Captions,
+    Damage,
     Fields,
     Fit,
     Item,
@@ -26,6 +27,7 @@ from dataflow.sources.spec import (
 __all__ = [
     "OUT_OF_SCOPE",
     "Captions",
+    "Damage",
     "Fields",
     "Fit",
     "Item",

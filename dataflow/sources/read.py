@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dataflow.sources.damage import damaged
 from dataflow.sources.formats import FORMATS
 from dataflow.sources.formats.detect import HEAD_BYTES, by_content
 from dataflow.sources.opened import Opened
@@ -25,10 +26,12 @@ def read(spec: SourceSpec, partition: Partition) -> Iterator[Record | Unreadable
     Raises
     ------
     SourceError
-        Remote storage failed, for another reason than a missing file or permission.
+        Remote storage failed, for another reason than a missing file or permission; or a source
+        with ``damage`` has records that are not plain text.
     """
     for item in partition.items:
-        yield from _read_item(spec, item)
+        outcomes = _read_item(spec, item)
+        yield from outcomes if spec.damage is None else damaged(outcomes, spec.damage)
 
 
 def _read_item(spec: SourceSpec, item: Item) -> Outcomes:

@@ -155,6 +155,14 @@ class Captions:
     use: Literal["caption", "description"] = "caption"
 
 
+@dataclass(frozen=True)
+class Damage:
+    """What is done to documents on purpose, for studies: ``shuffle_words`` is the share of them,
+    chosen by a hash of their text, whose words are put in random order."""
+
+    shuffle_words: float = 0.0
+
+
 _READING = ("name", "format", "fields", "license", "html", "limits", "images", "pdf_dpi")
 """What of a source shapes its records."""
 
@@ -177,6 +185,7 @@ class SourceSpec:
     pdf_dpi: dots an inch at which ``pdf-pages`` draws a page.
     captions: a model's captions for its images (``image-text`` only).
     fit: how long its conversations may be (``llava``, and those that are made).
+    damage: what is done to its documents on purpose (plain text only).
     seed: of the choices between a record's captions, and of all that is made.
     storage: options of remote storage: ``endpoint_url``, ``region``, ``anonymous``. Credentials
         come from the environment, never from a recipe.
@@ -198,6 +207,7 @@ class SourceSpec:
     pdf_dpi: int = 144
     captions: Captions | None = None
     fit: Fit | None = None
+    damage: Damage | None = None
     seed: int = 0
     synthesis: Synthesis | None = None
     storage: Mapping[str, str | bool] = field(default_factory=dict)
@@ -228,6 +238,8 @@ class SourceSpec:
         values["captions"] = Captions(**captions) if captions is not None else None
         fit = values.get("fit")
         values["fit"] = Fit(**fit) if fit is not None else None
+        damage = values.get("damage")
+        values["damage"] = Damage(**damage) if damage is not None else None
         return cls(**values)
 
     def reading(self) -> dict[str, Any]:
@@ -243,6 +255,8 @@ class SourceSpec:
             found["captions"] = {k: v for k, v in plain["captions"].items() if k != "path"}
         if self.fit is not None:  # of the tokenizer counts what it does, not where it lies
             found["fit"] = {"tokens": self.fit.tokens, "tiling": self.fit.tiling}
+        if self.damage is not None:
+            found["damage"] = plain["damage"]
         return found
 
 
