@@ -52,7 +52,7 @@ class Size:
     epochs: int
 
 
-FULL = Size(112, 4000, 14_000, 2000, 2400, 6 << 20, 3 << 19, 16 << 20, 32 << 10, 100, 12)
+FULL = Size(112, 4000, 12_000, 1400, 1400, 6 << 20, 3 << 19, 14 << 20, 32 << 10, 200, 12)
 QUICK = Size(112, 80, 160, 40, 400, 32 << 10, 8 << 10, 16 << 10, 2 << 10, 4, 4)
 
 
@@ -160,8 +160,9 @@ class _Work:
         size = self.size
         self._synthesise("descriptions", size.descriptions, 1)
         # With the description as the last turn: an answer of a word is little to learn to see from.
-        self._synthesise("instructions", size.instructions, 2, "--form", "described")
-        self._synthesise("questions", size.questions, 3, "--split", "heldout")
+        described = ("--form", "described")
+        self._synthesise("instructions", size.instructions, 2, *described)
+        self._synthesise("questions", size.questions, 3, *described, "--split", "heldout")
         recipe = self.folder / "corpus.yaml"
         recipe.write_text(yaml.safe_dump(self._recipe(), sort_keys=False))
         # Without Ray, as on machines that have only what training needs, in one process.
