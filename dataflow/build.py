@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,10 @@ OUTPUT_FOLDERS = (
 
 KEYS_FILE = "journal/keys.json"
 """Keys of all tasks whose outputs may lie in the run folder: what a sweep looks through."""
+
+_LIMITS_HINT = "; its `images` sets the limits of size: min_side, max_side, max_aspect"
+_LIMITED = ("image-too-small", "image-too-large", "image-aspect")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -265,7 +270,8 @@ class _Build:
         self.store.write(KEYS_FILE, orjson.dumps(sorted(self.known)))
 
     def _watch(self, task: Task, record: Record) -> None:
-        """Stop when a source has more bad records than its recipe allows."""
+        """Stop when a source has more bad records than its recipe allows; warn where it is left
+        without documents."""
         if task.step != "read":
             return
         source = record.stats["source"]
@@ -276,16 +282,23 @@ class _Build:
         seen = sum(r.stats["seen"] for r in self.reads[source])
         bad = sum(r.stats["bad"] for r in self.reads[source])
         limit = next(s.max_bad_fraction for s in self.recipe.sources if s.name == source)
+        reasons: Counter[str] = Counter()
+        for r in self.reads[source]:
+            reasons.update(r.stats["reasons"])
+        listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
         if seen and bad / seen > limit:
-            reasons: dict[str, int] = defaultdict(int)
-            for r in self.reads[source]:
-                for reason, count in r.stats["reasons"].items():
-                    reasons[reason] += count
-            listed = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
             raise BuildError(
                 f"source {source}: {bad} of {seen} records are bad ({bad / seen:.2%}), "
                 f"max_bad_fraction is {limit:.2%}; reasons: {listed}; see "
                 f"{self.store.uri}/ledger/unreadable, then mend the source or raise the limit"
+            )
+        if seen and not any(r.stats["read"] for r in self.reads[source]):
+            where = f"{self.store.uri}/ledger/unreadable"
+            if any(reason in reasons for reason in _LIMITED):
+                where += _LIMITS_HINT
+            _log.warning(
+                "source %s: none of its %d records gives a document (%s); see %s",
+                *(source, seen, listed, where),
             )
 
     def _check_captions(self, source: str) -> None:

@@ -1,4 +1,5 @@
-"""Images from a run's shards to batches: read, decoded, cut into tiles; by one core, and by all.
+"""Images from a run's shards to batches: read, decoded, cut into tiles; by one core, by all, and
+beside a training loop that launches kernels (`beside_launches`).
 
 Beside it stands what one H200 takes of them, where `tiles` has recorded that: it says how many
 cores feed twice as much. Normalising is the device's work (``trainer.vision.pixels``).
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.harness import ROOT, Options, Report, seconds
 from benchmarks.results import read_lines
+from benchmarks.trainer import beside_launches
 from benchmarks.trainer.shown_run import build_run, name_of, size_of
 from mixtures.plan import Component, Plan, PlanSpec
 from trainer.data.batches import Batches
@@ -44,6 +46,7 @@ def run(report: Report, options: Options) -> None:
         _source(report, options, corpus, count, "released28", taken)
     # The first stage squeezes every image into one tile: those of 5 tiles have 0.45 megapixels.
     _source(report, options, corpus, tiles[min(1, len(tiles) - 1)], "fixed336", taken)
+    beside_launches.run(report, options)
 
 
 def _source(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from dataflow.__main__ import main
 from dataflow.build import build
@@ -138,3 +139,37 @@ def test_a_talk_that_is_too_long_ends_with_an_answer(hostile: tuple[Run, dict[st
             if row["doc_id"] in talks:
                 features = sum(image["tokens_tiny56"] - 1 for image in row["images"])
                 assert row["tokens"] + features <= 300
+
+
+@pytest.mark.parametrize(("side", "told"), [(64, False), (65, True)])
+def test_a_source_without_a_large_enough_image_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, side: int, told: bool
+) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    turns = [
+        {"from": "human", "value": "<image>\nWhat is it?"},
+        {"from": "gpt", "value": "A patch of one colour, and nothing else is to be seen. " * 9},
+    ]
+    Image.new("RGB", (64, 64), "teal").save(folder / "0.png")
+    line = {"id": "0", "image": "0.png", "conversations": turns}
+    (folder / "samples.jsonl").write_text(json.dumps(line))
+    (tmp_path / "a.txt").write_text("It was a plain text, of words alone. " * 40)
+    small = {"name": "small", "paths": "small/", "include": ["samples.jsonl"], "format": "llava",
+             "images": {"min_side": side}}  # fmt: skip
+    train(["What is this? Patches of colour. " * 9], 336, tmp_path / "tokenizer")
+    recipe = {
+        "name": "small", "sources": [small, {"name": "plain", "paths": "a.txt"}],
+        "language": {"enabled": False}, "clean": ["control"], "tokenizer": {"use": "tokenizer"},
+    }  # fmt: skip
+    path = tmp_path / "small.yaml"
+    path.write_text(json.dumps(recipe))
+    build(path, str(tmp_path / "run"), workers=0, show=False)
+    expected = (
+        "source small: none of its 1 records gives a document (image-too-small 1); see "
+        f"{tmp_path}/run/ledger/unreadable; its `images` sets the limits of size: min_side, "
+        "max_side, max_aspect"
+    )
+    assert [r.getMessage() for r in caplog.records if r.name == "dataflow.build"] == (
+        [expected] if told else []
+    )

@@ -148,6 +148,9 @@ class Batches(Closing):
     pin : device or None
         The GPU that tensors are sent to: they lie in memory that it reads by itself, so that
         nothing waits for them.
+    processes : bool or None
+        Whether images are decoded by processes, and not by threads; by default where there is a
+        GPU to send them to (`trainer.data.decoders` says why).
     sequences_at : callable
         The sequences of the step that begins with a given one, where batch sizes change: it tells
         what to read ahead. By default steps are as large as the last one.
@@ -178,6 +181,7 @@ class Batches(Closing):
         agree: Agree = lambda own: own,
         shows: bool = True,
         pin: torch.device | None = None,
+        processes: bool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         corpus.check(plan)
@@ -203,10 +207,12 @@ class Batches(Closing):
         self._agree = agree
         self._pin = pin
         tiling = plan.spec.tiling
+        if processes is None:
+            processes = pin is not None
         self._pictures = (
             None
             if tiling is None
-            else Pictures(corpus, tiling, opens=shows, processes=shows and pin is not None)
+            else Pictures(corpus, tiling, opens=shows, processes=shows and processes)
         )
         self._clock = clock
         self._next = 0

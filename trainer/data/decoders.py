@@ -21,6 +21,7 @@ from typing import BinaryIO, cast
 import trainer
 from trainer.closing import Closing
 from trainer.data.decoding import U8, Ask, read_answer, tiles_of, write_request
+from trainer.data.errors import DataError
 from vl_data.tiling import Tiling
 
 MOST_DECODERS = 16
@@ -136,9 +137,17 @@ class _Process:
         ------
         EOFError, OSError
             If it ended meanwhile; ``status`` is how.
+        DataError
+            If it cannot be started.
         """
         if self._running is None:
-            self._running = _start()
+            try:
+                self._running = _start()
+            except OSError as error:
+                raise DataError(
+                    f"a process that decodes images cannot be started ({error}); free memory or "
+                    "processes of this machine, and resume"
+                ) from error
         requests, answers = self._running.stdin, self._running.stdout
         try:
             write_request(cast(BinaryIO, requests), asks, tiling)

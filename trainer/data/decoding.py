@@ -157,4 +157,7 @@ def _opened(path: str, files: dict[str, int]) -> int:
 
 
 if __name__ == "__main__":
-    serve(sys.stdin.buffer, sys.stdout.buffer)
+    # What a library prints is not to come between answers.
+    with os.fdopen(os.dup(1), "wb") as _answers:
+        os.dup2(2, 1)
+        serve(sys.stdin.buffer, _answers)

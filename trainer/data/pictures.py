@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +26,8 @@ from trainer.data.decoding import U8, Ask
 from trainer.data.errors import DataError
 from trainer.vision.images import Images
 from vl_data.tiling import Plan, plan, tiling_of
+
+_plan = lru_cache(1 << 14)(plan)
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class Pictures(Closing):
         self.image_token = image_token_of(corpus.run)
         self._corpus = corpus
         self._content = Content(corpus, opens=opens)
+        self._local = str(corpus.run.store.local or "")
         # A process does not wait as threads do, and training has a core to itself.
         count = decoders_here(beside=int(processes)) if decoders is None else decoders
         made = ProcessDecoders if processes else ThreadDecoders
@@ -126,7 +129,8 @@ class Pictures(Closing):
             path = self._content.path(shard)
             where = f"{self._corpus.run.store.uri}/{path}: image {{}} of row {row}"
             found.append(_Coming(placed, len(asks), where))
-            asks += [self._ask(shard, one) for one in placed]
+            local = self._local and f"{self._local}/{path}"
+            asks += [Ask(*one, local, shard) for one in placed]
         parts: list[tuple[range, Future[list[U8 | str]]]] = []
         if self._content.opens:
             parts = [(p, self._decoders.submit(asks[p.start : p.stop])) for p in parts_of(asks)]
@@ -135,7 +139,7 @@ class Pictures(Closing):
         def pictures(coming: _Coming | DamagedImage) -> list[Picture]:
             if isinstance(coming, DamagedImage):
                 raise coming
-            laid = [plan(one.width, one.height, self.tiling) for one in coming.placed]
+            laid = [_plan(one.width, one.height, self.tiling) for one in coming.placed]
             if not self._content.opens:
                 return [Picture(one, None) for one in laid]
             shown = []
@@ -152,11 +156,6 @@ class Pictures(Closing):
     def of(self, shard: int, row: int) -> list[Picture]:
         """The images of a document; waits for them, and raises as `begin` says."""
         return self.begin([(shard, row)])[0]()
-
-    def _ask(self, shard: int, placed: Placed) -> Ask:
-        store, path = self._corpus.run.store, self._content.path(shard)
-        local = "" if store.local is None else f"{store.local}/{path}"
-        return Ask(*placed, local, shard)
 
     def _fetch(self, ask: Ask) -> bytes | str:
         try:

@@ -146,7 +146,8 @@ def corpus_loss(
     with ExitStack() as stack:
         pictures = None
         if tiling is not None and any(document.images for document in documents):
-            pictures = stack.enter_context(Pictures(corpus, tiling))
+            beside = decoder.device.type == "cuda"
+            pictures = stack.enter_context(Pictures(corpus, tiling, processes=beside))
         for numbers, texts in read(corpus, documents, pictures):
             for i, text in zip(numbers, texts, strict=True):
                 bytes_[i] = _bytes_predicted(tokenizer, documents[i], text)

@@ -123,6 +123,7 @@ def test_an_image_that_kills_is_a_damaged_one(
                 plain = d.decode
                 def decode(data, *more):
                     rgb = plain(data, *more)
+                    print("what a library says", flush=True)
                     if rgb.shape[1] == 60:
                         os.kill(os.getpid(), 9)
                     return rgb
@@ -139,11 +140,14 @@ def test_an_image_that_kills_is_a_damaged_one(
     assert [isinstance(one, np.ndarray) for one in found] == [True, False, True, True, True]
 
 
-def test_processes_end_with_a_trainer_that_is_killed(shard: tuple[Path, list[Ask]]) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_processes_end_with_a_trainer_that_is_killed(
+    shard: tuple[Path, list[Ask]], how: signal.Signals
+) -> None:
     _, asks = shard
     program = textwrap.dedent(
         f"""
-        import time
+        import signal, time
         from trainer.data.decoders import ProcessDecoders
         from trainer.data.decoding import Ask
         from vl_data.tiling import tiling_of
@@ -151,17 +155,20 @@ def test_processes_end_with_a_trainer_that_is_killed(shard: tuple[Path, list[Ask
         asks = [Ask(*one) for one in {[tuple(ask) for ask in asks]!r}]
         for future in [decoders.submit(asks) for _ in range(8)]:
             future.result()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         print("ready", flush=True)
         time.sleep(60)
         """
     )
-    running = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    running = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
     assert running.stdout is not None
     assert running.stdout.readline() == b"ready\n"
     children = _children(running.pid)
     assert children
-    running.kill()
-    running.wait()
+    running.send_signal(how)
+    assert running.wait(10) != 0
     until = time.monotonic() + 10
     while any(map(_runs, children)) and time.monotonic() < until:
         time.sleep(0.02)
