@@ -53,7 +53,10 @@ def add_commands(add: Add) -> None:
         "--l1", type=_tokens,
         help="what length classes are relative to (default: the run's; 128Ki for an export)",
     )  # fmt: skip
-    sub.add_argument("--choices", type=Path, metavar="FILE", help="questions, a JSON object a line")
+    sub.add_argument(
+        "--choices", type=Path, metavar="FILE", action="append",
+        help="questions, a JSON object a line (may be said again)",
+    )  # fmt: skip
     sub.add_argument(
         "--lengths", type=_listed(_tokens), metavar="LENGTHS",
         help="of texts with needles, such as 1Ki,4Ki (default: both)",
@@ -186,17 +189,18 @@ def _measure(
 ) -> tuple[dict[str, Any], list[str]]:
     """The tasks' results, as JSON and as tables."""
     from trainer.evaluation import report
+    from trainer.evaluation.choice_files import as_json, load_files
     from trainer.evaluation.corpus_loss import corpus_loss
     from trainer.evaluation.haystack import Haystack, from_corpus, invented
     from trainer.evaluation.likelihood import BATCH_TOKENS
     from trainer.evaluation.long_tasks import KINDS
-    from trainer.evaluation.multiple_choice import load_questions, multiple_choice
+    from trainer.evaluation.multiple_choice import multiple_choice
     from trainer.evaluation.needles import DEPTHS, check_needles, needles
     from trainer.evaluation.picture_questions import choose_questions
     from trainer.evaluation.pictures import check_baselines, evaluate_pictures
 
     # All that can be refused is refused before anything is measured.
-    questions = load_questions(options.choices) if CHOICES in tasks else []
+    files = load_files(options.choices) if CHOICES in tasks else {}
     chosen = None
     if PICTURES in tasks:
         check_baselines(options.baselines)
@@ -230,12 +234,14 @@ def _measure(
         found[LOSS] = loss.as_json()
         tables.append(report.loss_tables(loss))
     if CHOICES in tasks:
-        with _bar(CHOICES, not options.json) as progress:
-            choices = multiple_choice(
-                decoder, tokenizer, questions, batch_tokens=batch, progress=progress
-            )
-        found[CHOICES] = choices.as_json()
-        tables.append(report.choices_table(choices))
+        judged = {}
+        for name, questions in files.items():
+            with _bar(name, not options.json) as progress:
+                judged[name] = multiple_choice(
+                    decoder, tokenizer, questions, batch_tokens=batch, progress=progress
+                )
+        found[CHOICES] = as_json(judged)
+        tables += [report.choices_table(each, name) for name, each in judged.items()]
     if NEEDLES in tasks:
         with _bar(NEEDLES, not options.json) as progress:
             cells = needles(decoder, tokenizer, **grid, batch_tokens=batch, progress=progress)

@@ -13,18 +13,22 @@ choice's tokens in log space:
 Bytes are the UTF-8 bytes of the choice alone, without the blank that parts it from the query.
 Letters that name choices ("A.", "(b)") are discarded from choices and from a query that lists
 them, as in the paper.
+
+Each choice may have a query of its own (``queries``): of a sentence with a gap, what comes before
+the rest with each filler. Where the query is empty, the choice is a whole text, and is scored from
+its second token on: in training nothing comes before a document and its first token is never
+predicted, so a model has learnt no probability of it, and an end of document before it would be
+an input that it has not seen. Bytes are still those of the whole choice.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import orjson
 import torch
 
 from dataflow.tokenizer import Tokenizer
@@ -38,16 +42,29 @@ SHARED_FROM = 512
 """A query of so many tokens is read once for all its choices, which are then read a token a step.
 Below, a packed pass over whole texts is less work than the steps."""
 
+METRICS = ("acc", "acc_norm", "log_acc_norm2")
+
 _LETTERED = re.compile(r"\s*(?:\(([A-Za-z])\)|([A-Za-z])[.):])\s+")
 
 
 @dataclass(frozen=True)
 class Question:
-    """A query, its choices without letters, and which of them is right."""
+    """A query, its choices without letters, and which of them is right.
+
+    ``queries``: one for each choice, in the place of ``query``, where they differ. ``kind`` and
+    ``source`` are groups that are also reported by themselves.
+    """
 
     query: str
     choices: tuple[str, ...]
     answer: int
+    queries: tuple[str, ...] = ()
+    kind: str | None = None
+    source: str | None = None
+
+    def before(self, choice: int) -> str:
+        """What comes before a choice."""
+        return self.queries[choice] if self.queries else self.query
 
 
 @dataclass(frozen=True)
@@ -62,67 +79,36 @@ class Judged:
 
 @dataclass(frozen=True)
 class MultipleChoice:
-    """Means over questions, each with its error; ``chance`` is the accuracy of guessing."""
+    """Means over questions, each with its error; ``chance`` is the accuracy of guessing.
+
+    ``groups``: the same of the questions of each kind and of each source, by ``"kind"`` and
+    ``"source"``, where questions say theirs.
+    """
 
     questions: tuple[Judged, ...]
     acc: Estimate
     acc_norm: Estimate
     log_acc_norm2: Estimate
     chance: float
+    groups: dict[str, dict[str, MultipleChoice]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The fields; ``samples`` are the questions' log_acc_norm2, for tests between models."""
+        """The fields; ``samples`` are the questions' log_acc_norm2, for tests between models, and
+        ``samples_acc`` and ``samples_acc_norm`` say of each whether it was answered rightly."""
         return {
-            "questions": len(self.questions),
-            "chance": self.chance,
-            **{
-                name: getattr(self, name).as_json() for name in ("acc", "acc_norm", "log_acc_norm2")
-            },
+            **self._means(),
             "samples": [question.log_acc_norm2 for question in self.questions],
+            "samples_acc": [question.acc for question in self.questions],
+            "samples_acc_norm": [question.acc_norm for question in self.questions],
+            "groups": {
+                column: {name: group._means() for name, group in groups.items()}
+                for column, groups in self.groups.items()
+            },
         }
 
-
-def load_questions(path: Path) -> list[Question]:
-    """The questions of a JSONL file: ``{"query": …, "choices": [… …], "answer": 0}`` a line.
-
-    Raises
-    ------
-    EvaluationError
-        Naming the line that is not one.
-    """
-    try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise EvaluationError(f"{path}: cannot be read ({error})") from error
-    questions = [
-        _question(line, f"{path}: line {number}")
-        for number, line in enumerate(lines, 1)
-        if line.strip()
-    ]
-    if not questions:
-        raise EvaluationError(f"{path}: found no question, expected one a line")
-    return questions
-
-
-def _question(line: bytes, where: str) -> Question:
-    try:
-        row = orjson.loads(line)
-        query, choices, answer = row["query"], row["choices"], row["answer"]
-    except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise EvaluationError(
-            f'{where}: {error!r}; expected {{"query": …, "choices": [… …], "answer": 0}}'
-        ) from error
-    if not isinstance(query, str) or not query.strip():
-        raise EvaluationError(f"{where}: query: found {query!r}, expected a text")
-    if not isinstance(choices, list) or not all(isinstance(c, str) and c.strip() for c in choices):
-        raise EvaluationError(f"{where}: choices: found {choices!r}, expected a list of texts")
-    if len(choices) < 2:
-        raise EvaluationError(f"{where}: choices: found {len(choices)}, expected 2 or more")
-    if isinstance(answer, bool) or not isinstance(answer, int) or not 0 <= answer < len(choices):
-        raise EvaluationError(
-            f"{where}: answer: found {answer!r}, expected a number from 0 to {len(choices) - 1}"
-        )
-    return without_letters(Question(query, tuple(choices), answer))
+    def _means(self) -> dict[str, Any]:
+        means = {name: getattr(self, name).as_json() for name in METRICS}
+        return {"questions": len(self.questions), "chance": self.chance, **means}
 
 
 def without_letters(question: Question) -> Question:
@@ -143,7 +129,7 @@ def without_letters(question: Question) -> Question:
                 assert match is not None, "all lines of the list are lettered"
                 lines[i] = lines[i][match.end() :]
             break
-    return Question("\n".join(lines), choices, question.answer)
+    return replace(question, query="\n".join(lines), choices=choices)
 
 
 def _in_turn(labels: Sequence[re.Match[str] | None]) -> bool:
@@ -186,19 +172,39 @@ def multiple_choice(
 
     Raises:
         ValueError: no questions.
+        EvaluationError: a choice that is a whole text of one token, which has no probability.
     """
     queries = [as_tokens(tokenizer, q.query.rstrip()) for q in questions]
-    choices = [[as_tokens(tokenizer, " " + c.strip()) for c in q.choices] for q in questions]
+    own = {
+        (i, n): as_tokens(tokenizer, text.rstrip())
+        for i, q in enumerate(questions)
+        for n, text in enumerate(q.queries)
+    }
+    choices = [
+        [
+            as_tokens(tokenizer, (" " if q.before(n) else "") + c.strip())
+            for n, c in enumerate(q.choices)
+        ]
+        for q in questions
+    ]
+    for question, mine in zip(questions, choices, strict=True):
+        for n, ids in enumerate(mine):
+            if len(ids) < 2 and not question.before(n):
+                raise EvaluationError(
+                    f"choices: found {question.choices[n]!r} after an empty query, one token, "
+                    "expected two or more: a text's first token is never predicted"
+                )
     scores: list[list[float]] = [[0.0] * len(q.choices) for q in questions]
     shared = [i for i, query in enumerate(queries) if len(query) >= shared_from]
     whole = [i for i, query in enumerate(queries) if len(query) < shared_from]
     rows = [(i, n) for i in whole for n in range(len(choices[i]))]
-    texts = [torch.cat([queries[i], choices[i][n]]) for i, n in rows]
+    firsts = [own.get(row, queries[row[0]]) for row in rows]
+    texts = [torch.cat([first, choices[i][n]]) for first, (i, n) in zip(firsts, rows, strict=True)]
     done = 0
     for batch in batches([len(text) for text in texts], batch_tokens):
         for row, found in zip(batch, decoder.score([texts[j] for j in batch]), strict=True):
             i, n = rows[row]
-            scores[i][n] = float(found[len(queries[i]) - 1 :].double().sum())
+            scores[i][n] = float(found[max(0, len(firsts[row]) - 1) :].double().sum())
         done += len(batch)
         progress(len(whole) * done // len(rows), len(questions))
     if shared:
@@ -211,11 +217,32 @@ def multiple_choice(
         )
         for i, each in zip(shared, found_all, strict=True):
             scores[i] = [continuation.total for continuation in each]
-    judged = tuple(judge(q, s) for q, s in zip(questions, scores, strict=True))
+    judged = [judge(q, s) for q, s in zip(questions, scores, strict=True)]
+    pairs = list(zip(questions, judged, strict=True))
+    groups = {column: _by(pairs, of) for column, of in _GROUPS.items()}
+    groups = {column: found for column, found in groups.items() if found}
+    return replace(_means(pairs), groups=groups)
+
+
+_GROUPS: dict[str, Callable[[Question], str | None]] = {
+    "kind": lambda question: question.kind,
+    "source": lambda question: question.source,
+}
+
+
+def _by(
+    pairs: Sequence[tuple[Question, Judged]], of: Callable[[Question], str | None]
+) -> dict[str, MultipleChoice]:
+    names = sorted({name for name in (of(q) for q, _ in pairs) if name is not None})
+    return {name: _means([pair for pair in pairs if of(pair[0]) == name]) for name in names}
+
+
+def _means(pairs: Sequence[tuple[Question, Judged]]) -> MultipleChoice:
+    judged = tuple(j for _, j in pairs)
     return MultipleChoice(
         judged,
         mean([j.acc for j in judged]),
         mean([j.acc_norm for j in judged]),
         mean([j.log_acc_norm2 for j in judged]),
-        sum(1 / len(q.choices) for q in questions) / len(questions),
+        sum(1 / len(q.choices) for q, _ in pairs) / len(pairs),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from trainer.evaluation.corpus_loss import CorpusLoss, Group
-from trainer.evaluation.multiple_choice import MultipleChoice
+from trainer.evaluation.multiple_choice import METRICS, MultipleChoice
 from trainer.evaluation.needles import CHANCE, Cell
 from trainer.evaluation.pictures import Part, Pictures
 from trainer.stages.amounts import format_tokens
@@ -50,11 +50,18 @@ def loss_tables(loss: CorpusLoss) -> str:
     return "\n\n".join(parts)
 
 
-def choices_table(choices: MultipleChoice) -> str:
-    """The metrics of questions."""
-    rows = [[name, str(getattr(choices, name))] for name in ("acc", "acc_norm", "log_acc_norm2")]
-    rows.append(["chance", f"{choices.chance:.4f}"])
-    return table([f"{len(choices.questions)} questions", "mean"], rows)
+def choices_table(choices: MultipleChoice, name: str) -> str:
+    """The metrics of a file's questions, and of its kinds and sources where there are several."""
+
+    def row(name: str, one: MultipleChoice) -> list[str]:
+        means = (str(getattr(one, metric)) for metric in METRICS)
+        return [name, str(len(one.questions)), *means, f"{one.chance:.4f}"]
+
+    rows = [row(name, choices)]
+    for column, groups in choices.groups.items():
+        if len(groups) > 1:
+            rows += [row(f"  {column} {name}", group) for name, group in groups.items()]
+    return table(["choices", "questions", *METRICS, "chance"], rows)
 
 
 def pictures_tables(pictures: Pictures) -> str:

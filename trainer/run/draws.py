@@ -69,7 +69,7 @@ def plan_spec(
     classes: tuple[LengthClass, ...] = get_args(LengthClass)
     line = knots(stage, None if before is None else _shares_after(before, inventory, stage))
     settled = next(knot for knot in line if knot.tokens >= _transition(stage, before))
-    weights = _weights(settled.shares)
+    weights = whole_weights(settled.shares)
     components = [
         Component(
             name=name, length=name, weight=weights[name], epochs=epochs,
@@ -83,11 +83,11 @@ def plan_spec(
             Component(name=LONG_QA, weight=0, sources=tuple(sorted(asked)), epochs=epochs)
         )
         start = max(k.tokens for k in line[:-1])
-        late = LateMixture(start=start, weights=_weights(line[-1].shares))
+        late = LateMixture(start=start, weights=whole_weights(line[-1].shares))
     transition = None
     if _transition(stage, before):
         transition = Transition(
-            tokens=_transition(stage, before), previous=_weights(line[0].shares)
+            tokens=_transition(stage, before), previous=whole_weights(line[0].shares)
         )
     return PlanSpec.model_validate(
         {**common, "components": components, "transition": transition, "late": late}
@@ -114,5 +114,6 @@ def _shares_after(
     return {name: found / max(sum(tokens.values()), 1) for name, found in tokens.items()}
 
 
-def _weights(shares: Mapping[str, float]) -> dict[str, int]:
+def whole_weights(shares: Mapping[str, float]) -> dict[str, int]:
+    """Shares as integer weights."""
     return {name: round(share * WHOLE) for name, share in shares.items()}

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mixtures.recipe import MixtureRecipe
 from trainer.data.corpus import Verify
 from trainer.logs.boards import has_wandb
 from trainer.megatron.checkpoints import Keep
@@ -41,6 +42,8 @@ class Request:
         save_every: steps between checkpoints.
         keep: which of them stay.
         epochs: how often a document may be read at most.
+        mixture: what the documents are drawn by; its components have caps of their own. None:
+            the corpus as it is, or what the stage draws.
         on_bad_shard: what to do about a shard that is damaged or gone.
         verify: what a shard must show before it is read (``trainer.data.corpus.Corpus.open``).
         deterministic: operators that give the same bits in every run, at some cost.
@@ -67,6 +70,7 @@ class Request:
     save_every: int = 1000
     keep: Keep = field(default_factory=Keep)
     epochs: int = 4
+    mixture: MixtureRecipe | None = None
     on_bad_shard: Literal["stop", "skip"] = "stop"
     verify: Verify = "hash"
     deterministic: bool = False
@@ -81,6 +85,12 @@ class Request:
             raise RunRefused(
                 "--wandb: found no package wandb, expected it where its log is asked for; install "
                 "it (pip install wandb) or leave the option out"
+            )
+        if self.mixture is not None and self.stage.draws is not None:
+            raise RunRefused(
+                f"--mixture: stage {self.stage.name} draws from sources of its own "
+                f"({', '.join(self.stage.draws)}), expected a stage without draws; leave the "
+                "option out, or put the mixture into the stage's draws"
             )
 
     @property
@@ -110,6 +120,7 @@ def identity(request: Request, *, corpus: str, tokenizer: str) -> dict[str, Any]
         "tokenizer": tokenizer,
         "seed": request.seed,
         "precision": request.precision,
+        "mixture": None if request.mixture is None else request.mixture.model_dump(mode="json"),
     }
 
 

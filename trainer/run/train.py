@@ -14,8 +14,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from mixtures.errors import PlanRefused
 from mixtures.inventory import take_inventory
 from mixtures.plan import Plan
+from mixtures.planning import planned
 from trainer.data.batches import Batches
 from trainer.data.corpus import Corpus
 from trainer.data.pictures import image_token_of
@@ -295,6 +297,11 @@ def _plan(
             epochs=request.epochs,
             leave_out=_left_out(request, corpus),
         )
+        if request.mixture is not None:
+            mixed = planned(request.mixture, corpus.run, spec)
+            if mixed.spec is None:
+                raise PlanRefused(f"{request.corpus}: stage {stage.name}\n{mixed.told()}")
+            spec = mixed.spec
         there = set(folder.glob("*"))
         plan = Plan.compile(request.corpus, spec, folder)
         try:

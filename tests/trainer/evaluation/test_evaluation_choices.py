@@ -11,11 +11,11 @@ import torch
 
 from dataflow.tokenizer import Tokenizer
 from tests.trainer.evaluation.models import log_probabilities
+from trainer.evaluation.choice_files import load_questions
 from trainer.evaluation.errors import EvaluationError
 from trainer.evaluation.multiple_choice import (
     Question,
     judge,
-    load_questions,
     multiple_choice,
     without_letters,
 )

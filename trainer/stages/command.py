@@ -1,0 +1,132 @@
+"""``trainer show-stage``: a stage as it is to be run, scaled, for those who plan its data."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from trainer.stages.amounts import format_tokens, parse_scale, parse_tokens
+
+if TYPE_CHECKING:
+    from trainer.stages.recipe import StageRecipe
+
+
+def add_commands(add: Callable[[str, Callable[[argparse.Namespace], int], str], Any]) -> None:
+    """Add it to the room's parser; ``add(name, run, text)`` makes a command's."""
+    sub = add("show-stage", run_show_stage, "a stage's budget, length and shares, scaled")
+    sub.add_argument("stage", help="a name in recipes/stages, or a file")
+    sub.add_argument("--scale", type=_as(parse_scale), help="such as 1/64")
+    sub.add_argument("--tokens", type=_as(parse_tokens), help="the budget, such as 2M")
+    sub.add_argument("--batch", type=_as(parse_tokens), help="tokens of the first global batch")
+    sub.add_argument("--variant", help="another curriculum that the stage names, such as smooth")
+    sub.add_argument("--long-qa", type=_as(_share), metavar="SHARE", help="0: none")
+
+
+def run_show_stage(options: argparse.Namespace) -> int:
+    """Print it."""
+    from trainer.stages.loading import load_stage
+
+    stage = load_stage(
+        options.stage,
+        options.scale,
+        variant=options.variant,
+        tokens=options.tokens,
+        batch=options.batch,
+        long_qa=options.long_qa,
+    )
+    shown = as_shown(stage, _before(stage, options.scale))
+    if options.json:
+        sys.stdout.write(orjson.dumps(shown).decode() + "\n")
+    else:
+        sys.stdout.write(
+            f"{stage.name}: {shown['sequences']:,} sequences of {stage.length:,} tokens "
+            f"({format_tokens(stage.tokens)}), packed {stage.packing}\n"
+        )
+    return 0
+
+
+def as_shown(stage: StageRecipe, before: StageRecipe | None = None) -> dict[str, Any]:
+    """What a plan needs to know of a stage, as plain values.
+
+    ``classes``, of a stage with shares: whole weights by length class, those of the stage's end
+    (``late``), the sources and the name of long questions, and the transition from the stage
+    ``before`` where that has shares too; the shares that a corpus has are not known here.
+    """
+    from trainer.run.draws import whole_weights
+    from trainer.stages import schedule
+    from trainer.stages.mixture import LONG_QA, knots
+
+    classes: dict[str, Any] | None = None
+    if stage.shares is not None:
+        line = knots(stage, None if before is None or before.shares is None
+                     else before.shares.model_dump())  # fmt: skip
+        ramp = round(stage.tokens * stage.interpolation)
+        has_ramp = before is not None and before.shares is not None and ramp > 0
+        settled = next(knot for knot in line if knot.tokens >= (ramp if has_ramp else 0))
+        late = stage.long_qa.share > 0
+        weights = whole_weights(settled.shares)
+        weights.pop(LONG_QA, None)
+        classes = {
+            "weights": weights,
+            "late": {
+                "start": max(knot.tokens for knot in line[:-1]),
+                "weights": whole_weights(line[-1].shares),
+            } if late else None,
+            "long_name": LONG_QA,
+            "long_sources": sorted(stage.long_qa.sources) if late else [],
+            "transition": {"tokens": ramp, "previous": whole_weights(line[0].shares)}
+            if has_ramp else None,
+        }  # fmt: skip
+    return {
+        "ok": True,
+        "name": stage.name,
+        "length": stage.length,
+        "tokens": stage.tokens,
+        "sequences": schedule.total_tokens(stage) // stage.length,
+        "class_length": stage.class_length,
+        "packing": stage.packing,
+        "tiling": stage.tiling,
+        "scale": str(stage.scale),
+        "draws": stage.draws is not None,
+        "classes": classes,
+    }
+
+
+def _before(stage: StageRecipe, scale: Fraction | None) -> StageRecipe | None:
+    from dataflow.recipe import RecipeError
+    from trainer.stages.loading import load_stage
+
+    if stage.after is None or stage.shares is None:
+        return None
+    try:
+        return load_stage(stage.after, scale)
+    except RecipeError:  # a stage of one's own may stand beside its file: not known by its name
+        return None
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise ValueError(f"found {text!r}, expected a share from 0 to 1")
+    return value
+
+
+def _as(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A parser whose ValueError argparse shows."""
+
+    def parsed(text: str) -> Any:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parsed
