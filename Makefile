@@ -16,6 +16,7 @@ KERNELS ?=
 CASES ?=
 GPU_WORKERS ?= 8
 STAGE ?= text_8k
+STUDY ?= recipes/studies/quickstart.yaml
 MODEL ?= $(if $(filter vl_%,$(notdir $(STAGE))),tiny-vl,tiny)
 CORPUS ?= runs/quickstart
 CHAIN ?=
@@ -30,6 +31,7 @@ PAGES ?=
 
 # Each launch compiles for seconds at first use: several processes, where pytest-xdist is installed.
 GPU_SPREAD = $(shell $(PY) -c 'import importlib.util as i; i.find_spec("xdist") and print("-n $(GPU_WORKERS) --dist loadgroup")')
+GPU_TRAINER = $(shell $(PY) -c 'import importlib.util as i; i.find_spec("megatron") and print("tests/trainer/vision")')
 
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -66,15 +68,19 @@ train: $(READY)  ## Train a stage: STAGE=text_8k MODEL=tiny CORPUS=runs/quicksta
 		$(if $(TP),--tp $(TP)) $(if $(PP),--pp $(PP)) $(if $(EP),--ep $(EP)) \
 		--out runs/train/$(basename $(notdir $(MODEL)))-$(notdir $(CORPUS))$(if $(FROM),-from-$(FROM))/$(basename $(notdir $(STAGE))) $(ARGS)
 
+ablate: $(READY)  ## Run a study and write its report: STUDY=recipes/studies/quickstart.yaml WORKERS=N RAY=address ARGS=--report-only
+	$(PY) -m mixtures ablate $(STUDY) --workers $(WORKERS) $(if $(RAY),--ray $(RAY)) $(ARGS)
+
 test: $(READY)  ## Run the tests (a few minutes)
 	$(PY) -m tests.rooms
 
 test-long: $(READY)  ## Run the slow and random tests: kills, 10x input, wide fuzzing (up to an hour)
 	$(PY) -m tests.rooms --long
 
-test-gpu: $(READY)  ## Run the kernels' tests on a CUDA GPU: GPU_WORKERS=8 (another Python: PY=python3 READY=)
+test-gpu: $(READY)  ## Run the kernels' tests, and the trainer's where Megatron is, on a CUDA GPU: GPU_WORKERS=8 (another Python: PY=python3 READY=)
 	$(PY) -c 'import sys, torch; torch.cuda.is_available() or sys.exit("found no CUDA GPU, which these tests need")'
 	$(PY) -m pytest -q -m "gpu or not long" $(GPU_SPREAD) tests/kernels/tensors
+	$(if $(GPU_TRAINER),$(PY) -m pytest -q -m gpu $(GPU_TRAINER))
 
 kernel-report: $(READY)  ## Build the kernels for sm_80, sm_90 and sm_100: registers, spills, shared memory (no GPU)
 	$(PY) -m kernels.artefacts
@@ -111,5 +117,5 @@ deps-debian-docs:  ## Install the Debian packages that recipes/debian-docs.yaml 
 clean:  ## Remove runs and caches, not the environment
 	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help setup corpus check verify report why test test-long test-gpu kernel-report lint format bench \
+.PHONY: help setup corpus check verify report why train ablate test test-long test-gpu kernel-report lint format bench \
     bench-kernels bench-trainer deps-debian-docs clean

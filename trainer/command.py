@@ -73,6 +73,9 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--epochs", type=_epochs, default=4, help="a document is read so often at most"
     )
+    sub.add_argument(
+        "--mixture", metavar="FILE", help="what to draw, of which its caps count (or a name)"
+    )
     sub.add_argument("--seed", type=_from_zero, default=0)
     sub.add_argument(
         "--processes", type=_count, metavar="N",
@@ -110,8 +113,10 @@ def parser() -> argparse.ArgumentParser:
     from trainer.data import command as data
     from trainer.evaluation import command as evaluation
     from trainer.generation import command as generation
+    from trainer.launch import obeying
+    from trainer.stages import command as stages
 
-    for module in (generation, evaluation, conversion, data):
+    for module in (generation, evaluation, conversion, data, obeying, stages):
         module.add_commands(add)
     return root
 
@@ -261,6 +266,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _requests(options: argparse.Namespace) -> list[Request]:
     """The stage asked for, behind those that it comes after where the chain is asked for."""
+    from mixtures.recipe import load_mixture
     from trainer.megatron.checkpoints import Keep
     from trainer.megatron.start import Layout
     from trainer.run.images import check_tiling
@@ -269,6 +275,7 @@ def _requests(options: argparse.Namespace) -> list[Request]:
 
     model = load_model(options.model)
     usual = model.stages
+    mixture = None if options.mixture is None else load_mixture(options.mixture)
     precision: Precision = options.precision or _precision()
     found: list[Request] = []
     names = _names(options) if options.chain or options.from_stage else [options.stage]
@@ -311,6 +318,8 @@ def _requests(options: argparse.Namespace) -> list[Request]:
                 save_every=options.save_every,
                 keep=Keep(options.keep, options.keep_every),
                 epochs=options.epochs,
+                # Stages before may draw for themselves: the mixture is of the others.
+                mixture=mixture if last or stage.draws is None else None,
                 on_bad_shard=options.on_bad_shard,
                 verify=options.verify,
                 deterministic=options.deterministic,
@@ -324,9 +333,9 @@ def _requests(options: argparse.Namespace) -> list[Request]:
 
 
 _SAME = (
-    "scale", "tokens", "batch", "rate", "long_qa", "variant", "epochs", "seed", "processes", "ray",
-    "tp", "pp", "ep", "precision", "micro_batch", "recompute", "on_bad_shard", "verify",
-    "deterministic",
+    "scale", "tokens", "batch", "rate", "long_qa", "variant", "epochs", "mixture", "seed",
+    "processes", "ray", "tp", "pp", "ep", "precision", "micro_batch", "recompute", "on_bad_shard",
+    "verify", "deterministic",
 )  # fmt: skip
 """Options that hold for the stage before too, as they do in a chain."""
 

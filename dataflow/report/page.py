@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib import resources
-from string import Template
 from typing import Any
 
 from dataflow.report.collect import Tally, collect
 from dataflow.report.inputs import ReportInputs
-from dataflow.report.markup import Safe, join, json_block, render, tag
+from dataflow.report.markup import Safe, join, json_block, tag
 from dataflow.report.numbers import compact, count, duration, exact, percent, size
 from dataflow.report.samples import Samples, clip, take_samples
 from dataflow.report.sections.corpus import corpus_section
@@ -29,6 +26,7 @@ from dataflow.report.sections.images import images_section
 from dataflow.report.sections.lookup import certificate_section, lookup_section
 from dataflow.report.sections.parts import reason
 from dataflow.report.sections.rules import rules_section, shown_rules
+from dataflow.report.shell import Page, assemble
 
 _CONTENTS = (
     ("flow", "Flow"),
@@ -80,32 +78,23 @@ def _assemble(
     body: Safe,
     samples: Samples,
 ) -> str:
-    folder = resources.files("dataflow.report")
-    style = folder.joinpath("style.css").read_text("utf-8")
-    script = folder.joinpath("script.js").read_text("utf-8")
-    template = Template(folder.joinpath("template.html").read_text("utf-8"))
     data = asdict(samples)
     del data["ledger"]
-    policy = (
-        f"default-src 'none'; style-src '{_source_hash(style)}'; script-src "
-        f"'{_source_hash(script)}'; base-uri 'none'; form-action 'none'"
-    )
     name = clip(str(inputs.summary.get("name") or inputs.lock.get("name") or "corpus"), 80)
-    return template.substitute(
-        policy=render(policy).replace("&#x27;", "'"),
-        title=render(name),
-        style=style,
-        header=header,
-        contents=join(tag("li", tag("a", text, href=f"#{key}")) for key, text in contents),
-        body=body,
-        data=json_block("data", data),
-        script=script,
+    return assemble(
+        Page(
+            title=f"{name} · corpus report",
+            header=header,
+            contents=contents,
+            body=body,
+            footer="Made by Leyden from the run’s own tables. Everything on this page can be asked "
+            "of them with SQL.",
+            without="Charts and tables are all here. Sampled documents and text differences need "
+            "JavaScript.",
+            script=resources.files("dataflow.report").joinpath("script.js").read_text("utf-8"),
+            data=json_block("data", data),
+        )
     )
-
-
-def _source_hash(text: str) -> str:
-    digest = hashlib.sha256(text.encode()).digest()
-    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _header(tally: Tally, inputs: ReportInputs) -> Safe:
