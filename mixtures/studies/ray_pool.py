@@ -40,6 +40,18 @@ class _Server:
         self._hold.close()
 
 
+def share_of(asked: int | None, gpus: int, cores: int) -> tuple[int, dict[str, float]]:
+    """How many actors a cluster gets, and what each holds of it.
+
+    No more than it can hold at once: one that waits for room would keep its job for ever, for no
+    actor gives its own up. Several of a GPU have equal parts of it.
+    """
+    if gpus:
+        count = asked or gpus
+        return count, {"num_gpus": 1 / -(-count // gpus)}
+    return min(asked or cores, cores), {"num_cpus": 1}
+
+
 class RayPool:
     """Workers of a cluster, a GPU each where it has any, else a core.
 
@@ -47,7 +59,7 @@ class RayPool:
     ----------
     address : of the cluster; ``auto``: the one that runs here; ``local``: one that lasts as
         long as the study
-    workers : how many; None: as many as there are GPUs or cores
+    workers : how many, on cores no more than there are; None: as many as there are GPUs or cores
     logs : folder of what the processes write, shared by the machines
     command : what a worker runs; another for tests
     """
@@ -80,8 +92,7 @@ class RayPool:
             ) from error
         has = ray.cluster_resources()
         gpus = int(has.get("GPU", 0))
-        count = workers or gpus or int(has.get("CPU", 1))
-        needs = {"num_gpus": min(1.0, gpus / count)} if gpus else {"num_cpus": 1}
+        count, needs = share_of(workers, gpus, int(has.get("CPU", 1)))
         self.gpus = gpus
         server = ray.remote(**needs)(_Server)
         self._start = partial(

@@ -33,11 +33,15 @@ class StudyResults:
 
 
 def study_content(
-    study: StudyRecipe, arms: Sequence[Arm], precision: str, workers: int, items: Mapping[str, int]
+    study: StudyRecipe,
+    arms: Sequence[Arm],
+    precision: str,
+    workers: int,
+    items: Mapping[str, Mapping[str, int]],
 ) -> dict[str, Any]:
     """What ``study.json`` holds: the study as it was resolved."""
     metrics = study.metrics.model_dump(mode="json")
-    metrics["items"]["counts"] = dict(items)
+    metrics["items"] |= items
     return {
         "name": study.name,
         "question": study.question,

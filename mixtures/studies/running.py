@@ -77,7 +77,10 @@ def run_study(
         count = workers or study.workers or usual_workers()
         precision = study.precision or ("bf16" if ray is None and count_gpus() else "fp32")
         items = make_items(
-            study.metrics.items, study.metrics.held_out, arms[0].corpus, folder / "items"
+            study.metrics.items,
+            study.metrics.held_out,
+            [arm.corpus for arm in arms],
+            folder / "items",
         )
         jobs, keys = plan_jobs(loaded, arms, precision, items, folder, store)
         content = study_content(study, arms, precision, count, told_of_items(items))

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from mixtures.studies.ray_pool import share_of
 from mixtures.studies.results import StudyResults
 from mixtures.studies.running import run_study
 from tests.mixtures.made_runs import Made, make_run
@@ -275,6 +276,19 @@ def test_a_mixture_that_is_wrong_is_told_before_anything_runs(tmp_path: Path, co
     with pytest.raises(RecipeError, match=r"s\.yaml: arms\.half\.mixture.* found weights of 50%"):
         _run(path, tmp_path / "out")
     assert not (tmp_path / "out" / ".runs").exists()
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 4])
+@pytest.mark.parametrize("asked", [None, 1, 3, 4, 6, 9])
+def test_a_cluster_holds_all_of_its_actors_at_once(asked: int | None, gpus: int) -> None:
+    cores = 2
+    count, needs = share_of(asked, gpus, cores)
+    if gpus:
+        each = int(1 / needs["num_gpus"] + 1e-9)
+        assert count == (asked or gpus)
+        assert count <= gpus * each, "one more would wait for room, and its job with it"
+    else:
+        assert (count, needs) == (min(asked or cores, cores), {"num_cpus": 1})
 
 
 @pytest.mark.long

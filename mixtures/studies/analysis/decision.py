@@ -16,6 +16,9 @@ def decide(data: StudyData, metrics: Sequence[MetricAnalysis]) -> str:
     if primary is None:
         return f"Nothing can be said: no finished run has {data.primary}."
     tested = [c for c in primary.comparisons if c.effect is not None]
+    if primary.nulls and not primary.comparisons:
+        nulls = "; ".join(f"the null arm {null.arm}: {null.text}" for null in primary.nulls)
+        return f"By {primary.name}, {nulls}."
     if not tested:
         return f"Nothing can be said by {primary.name}: {_untested(primary)}."
     failed = [null.arm for null in primary.nulls if null.passed is False]
@@ -35,7 +38,7 @@ def warnings(
     data: StudyData, metrics: Sequence[MetricAnalysis], turned: Repetition | None
 ) -> list[str]:
     """What a reader must know first: lost runs, tests not made, blind metrics, tokenizers."""
-    found = [*_lost(data)]
+    found = [*_lost(data), *_contaminated(data)]
     if data.few_seeds:
         found.append(
             "The study allows fewer than 4 seeds an arm: its tests are labelled so, and their "
@@ -86,6 +89,17 @@ def turns(data: StudyData, turned: Repetition | None) -> str:
     if turned is None:
         return f"Nothing can be said: no arm has enough finished runs with {data.primary}."
     return turned.text
+
+
+def _contaminated(data: StudyData) -> Iterable[str]:
+    items = (data.study.get("metrics") or {}).get("items") or {}
+    for name, left_out in (items.get("left_out") or {}).items():
+        if left_out:
+            total = left_out + items["counts"][name]
+            yield (
+                f"{left_out:,} of {total:,} items of {name} stand in documents that an arm may "
+                "train on, and are left out."
+            )
 
 
 def _lost(data: StudyData) -> Iterable[str]:

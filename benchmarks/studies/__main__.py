@@ -1,0 +1,92 @@
+"""``python -m benchmarks.studies STUDY --repetitions N``: run a study N times over and count.
+
+Each repetition has seeds and samples of documents of its own and lies in ``runs/studies/NAME-N``;
+trainings are shared with every other study, and the same command goes on where it stopped. Exit
+codes: 0 all runs finished, 1 some did not (the table says so), 2 the study is wrong, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from benchmarks.studies.redrawing import write_redrawn
+from benchmarks.studies.tally import Tally, tally
+from benchmarks.studies.telling import told
+from dataflow.recipe import RecipeError
+from mixtures.studies.analysis.reading import read_study
+from mixtures.studies.command import STUDIES, judge
+from mixtures.studies.errors import StudyError
+from mixtures.studies.running import run_study
+from mixtures.studies.worker import WORKER
+
+
+def repeat(
+    study: Path,
+    turns: int,
+    *,
+    workers: int | None = None,
+    ray: str | None = None,
+    progress: bool = True,
+    command: Sequence[str] = WORKER,
+) -> tuple[Tally, Path]:
+    """Run the repetitions, judge each, write ``repetitions.json`` and ``.md``; returns the folder.
+
+    Raises
+    ------
+    RecipeError
+        If the study is wrong.
+    StudyError
+        If a repetition cannot be run.
+    """
+    folder = STUDIES / f"{study.stem}.repetitions"
+    analyses = []
+    for path in write_redrawn(study, turns, folder):
+        found = run_study(path, workers=workers, ray=ray, progress=progress, command=command)
+        analysis, _ = judge(read_study(found.folder), found.folder)
+        analyses.append(analysis)
+    counted = tally(study.stem, analyses)
+    (folder / "repetitions.json").write_bytes(
+        orjson.dumps(counted.as_json(), option=orjson.OPT_INDENT_2)
+    )
+    (folder / "repetitions.md").write_text(told(counted), "utf-8")
+    return counted, folder
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.studies",
+        description="Run a study many times over, with other seeds and samples of documents, and "
+        "count how often it judges as its statistics promise.",
+    )
+    parser.add_argument("study", type=Path, help="its YAML file")
+    parser.add_argument("--repetitions", type=int, default=10, metavar="N")
+    parser.add_argument("--workers", type=int, metavar="N", help="processes that train at once")
+    parser.add_argument("--ray", metavar="ADDRESS", help="train over this Ray cluster")
+    options = parser.parse_args(arguments)
+    if options.repetitions < 1:
+        parser.error(f"--repetitions: found {options.repetitions}, expected 1 or more")
+    try:
+        found, folder = repeat(
+            options.study, options.repetitions, workers=options.workers, ray=options.ray
+        )
+    except RecipeError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    except StudyError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        return 130
+    sys.stdout.write(f"{told(found)}\n{folder / 'repetitions.json'}\n")
+    return 0 if found.complete == found.planned else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

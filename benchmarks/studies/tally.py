@@ -1,0 +1,129 @@
+"""What repetitions of a study came to: how often each judgement was made, beside what was promised.
+
+Every count has its exact interval (Clopper and Pearson 1934). An effect's promise is the power of
+the study's own design, with the variances that each repetition found, at the mean effect of all
+repetitions, of one test without correction. A null's promise is alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from mixtures.statistics import Components, power
+from mixtures.studies.analysis.outcome import Analysis, Comparison, MetricAnalysis
+
+LEAST_NULLS = 20
+"""Null pairs that a rate of false findings is told of."""
+
+
+@dataclass(frozen=True)
+class Count:
+    """``found`` of ``of`` repetitions made a judgement; ``promised`` is its expected rate, ``low``
+    to ``high`` the 95 % interval of the true one, ``kept`` whether that has the promise in it.
+
+    ``effect`` is the mean of the repetitions that could be tested, ``corrected`` how many of them
+    still say so after Holm; None where it is not an effect.
+    """
+
+    what: str
+    found: int
+    of: int
+    promised: float | None
+    low: float
+    high: float
+    kept: bool | None
+    effect: float | None = None
+    corrected: int | None = None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """All repetitions of a study by its primary metric; ``untested`` names what was lost."""
+
+    study: str
+    metric: str
+    planned: int
+    complete: int
+    effects: tuple[Count, ...]
+    order: Count | None
+    nulls: Count | None
+    untested: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def tally(study: str, analyses: Sequence[Analysis]) -> Tally:
+    """Count judgements over the repetitions' analyses, one or more of them."""
+    named = [(a.study, m) for a in analyses for m in a.metrics if m.primary]
+    untested = [f"{a.study}: no finished run has {a.primary}" for a in analyses
+                if not any(m.primary for m in a.metrics)]  # fmt: skip
+    untested += [f"{name}: {c.arm} against {c.against}: {c.note}" for name, metric in named
+                 for c in _all(metric) if c.p is None]  # fmt: skip
+    metrics = [metric for _, metric in named]
+    alpha = analyses[0].alpha
+    orders = [metric.ordering.monotone for metric in metrics if metric.ordering is not None]
+    passed = [n.passed for m in metrics for n in m.nulls if n.passed is not None]
+    return Tally(
+        study=study,
+        metric=analyses[0].primary,
+        planned=len(analyses),
+        complete=sum(a.complete for a in analyses),
+        effects=tuple(_effects(metrics, alpha)),
+        order=_count("all doses in order", sum(orders), len(orders), None) if orders else None,
+        nulls=_count("null pairs found to differ", passed.count(False), len(passed), alpha)
+        if passed
+        else None,
+        untested=tuple(untested),
+    )
+
+
+def _all(metric: MetricAnalysis) -> list[Comparison]:
+    steps = [] if metric.ordering is None else list(metric.ordering.steps)
+    return [*metric.comparisons, *steps, *(null.comparison for null in metric.nulls)]
+
+
+def _effects(metrics: Sequence[MetricAnalysis], alpha: float) -> list[Count]:
+    """Each arm against the baseline, then each dose against the one below it; once each."""
+    by_pair: dict[tuple[str, str], list[Comparison]] = {}
+    for metric in metrics:
+        steps = () if metric.ordering is None else metric.ordering.steps
+        known = {(c.arm, c.against) for c in metric.comparisons}
+        for c in [*metric.comparisons, *(s for s in steps if (s.arm, s.against) not in known)]:
+            if c.p is not None and c.effect is not None:
+                by_pair.setdefault((c.arm, c.against), []).append(c)
+    return [_effect(arm, against, tests, alpha) for (arm, against), tests in by_pair.items()]
+
+
+def _effect(arm: str, against: str, tests: Sequence[Comparison], alpha: float) -> Count:
+    effect = float(np.mean([c.effect for c in tests]))
+    seen = sum(c.p is not None and c.p < alpha for c in tests)
+    promised = float(np.mean([_power(c, effect, alpha) for c in tests]))
+    corrected = sum(c.verdict in ("better", "worse") for c in tests)
+    return _count(f"{arm} against {against}", seen, len(tests), promised, effect, corrected)
+
+
+def _power(c: Comparison, effect: float, alpha: float) -> float:
+    if not c.se:  # runs that vary in nothing: the test says what the effect is
+        return float(c.p is not None and c.p < alpha)
+    components = Components(**c.components, groups=1 if c.paired else 2, items=c.items)
+    return power(effect, components, min(c.runs), c.items, alpha=alpha, alternative=c.alternative)
+
+
+def _count(
+    what: str,
+    found: int,
+    of: int,
+    promised: float | None,
+    effect: float | None = None,
+    corrected: int | None = None,
+) -> Count:
+    interval = stats.binomtest(found, of).proportion_ci(method="exact")
+    low, high = float(interval.low), float(interval.high)
+    kept = None if promised is None else bool(low <= promised <= high)
+    return Count(what, found, of, promised, low, high, kept, effect, corrected)
