@@ -34,7 +34,7 @@ class ComponentRecipe(_Part):
     weight : its share of the tokens
     times : instead, its share of the corpus's tokens times this, against those of the others
     floor : the least share that it has, whatever its weight
-    epochs : cap; None: 2 where only the tier ``low`` is named, else 4
+    epochs : cap; None: 2 where the tier ``low`` is named, else 4
     """
 
     sources: tuple[str, ...] | None = Field(default=None, min_length=1)
@@ -73,7 +73,7 @@ class ComponentRecipe(_Part):
         """How often a document is read at most."""
         if self.epochs is not None:
             return self.epochs
-        return LOW_EPOCHS if self.tiers == ("low",) else DEFAULT_EPOCHS
+        return LOW_EPOCHS if "low" in (self.tiers or ()) else DEFAULT_EPOCHS
 
     def component(self, name: str, weight: int, part: Part | None = None) -> Component:
         """As a plan has it; with a ``part``, of that."""

@@ -50,6 +50,12 @@ def test_a_whole_file(tmp_path: Path) -> None:
     assert mixture_of(mixture.model_dump(mode="json")) == mixture
 
 
+def test_low_text_is_read_twice_at_most_beside_other_tiers_too() -> None:
+    for tiers, cap in ((["low"], 2), (["high", "low"], 2), (["high"], 4)):
+        part = {"tiers": tiers, "weight": "100%"}
+        assert mixture_of({"components": {"a": part}}).components["a"].cap == cap
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
