@@ -27,8 +27,8 @@ MAX_EPOCHS = (1 << 15) - 1
 
 def parser() -> argparse.ArgumentParser:
     """All commands and their options."""
+    from mixtures.amounts import parse_scale, parse_tokens
     from trainer.run.folder import local_folder
-    from trainer.stages.amounts import parse_scale, parse_tokens
 
     root = argparse.ArgumentParser(
         prog="python -m trainer",

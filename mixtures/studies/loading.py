@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from dataflow.recipe.problems import RecipeError, nearest, one_of, shown
-from dataflow.recipe.schema import known_part, valid_keys
+from dataflow.recipe.problems import RecipeError, nearest, one_of
+from dataflow.recipe.validating import check_mapping, validated
 from dataflow.recipe.yaml_tree import Tree, parse
 from mixtures.studies.recipe import LEAST_SEEDS, StudyRecipe
 
@@ -41,17 +39,9 @@ def load_study(path: Path) -> LoadedStudy:
         tree.problem((), error.strerror or "no file", "a study's YAML file")
         raise RecipeError(tree.problems) from None
     tree = parse(str(path), content)
-    if not tree.problems and not isinstance(tree.data, dict):
-        found = "an empty file" if tree.data is None else shown(tree.data)
-        tree.problem((), found, f"a mapping with {one_of(sorted(StudyRecipe.model_fields))}")
-    if tree.problems:
-        raise RecipeError(tree.problems)
+    check_mapping(tree, StudyRecipe)
     _name_null(tree.data)
-    try:
-        recipe = StudyRecipe.model_validate(tree.data)
-    except ValidationError as error:
-        _note(tree, StudyRecipe, error)
-        raise RecipeError(tree.problems) from None
+    recipe = validated(tree, StudyRecipe)
     _check(tree, recipe)
     if tree.problems:
         raise RecipeError(tree.problems)
@@ -131,21 +121,3 @@ def _all_seeds(study: StudyRecipe) -> Iterator[tuple[tuple[str, ...], tuple[int,
     for name, arm in study.arms.items():
         if arm.seeds is not None:
             yield ("arms", name, "seeds"), arm.seeds
-
-
-def _note(tree: Tree, model: type[BaseModel], error: ValidationError) -> None:
-    """A problem for each thing that pydantic lists."""
-    for item in error.errors(include_url=False):
-        path, _ = known_part(tree, item["loc"])
-        if item["type"] == "missing":
-            tree.problem(path, "nothing", f"a value for {item['loc'][-1]!r}")
-        elif item["type"] == "extra_forbidden":
-            valid, name = sorted(valid_keys(path[:-1], model)), str(path[-1])
-            tree.problem(
-                path, f"unknown key {name!r}", one_of(valid), nearest(name, valid), of_key=True
-            )
-        elif item["type"] == "value_error":
-            found, _, expected = str(item["ctx"]["error"]).partition(", expected ")
-            tree.problem(path, found.removeprefix("found "), expected)
-        else:
-            tree.problem(path, shown(item["input"]), item["msg"].removeprefix("Input should be "))

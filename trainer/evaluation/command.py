@@ -281,7 +281,7 @@ def _listed(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:
 
 
 def _tokens(text: str) -> int:
-    from trainer.stages.amounts import parse_tokens
+    from mixtures.amounts import parse_tokens
 
     try:
         found = parse_tokens(text)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mixtures.amounts import format_tokens
 from trainer.evaluation.corpus_loss import CorpusLoss, Group
 from trainer.evaluation.multiple_choice import METRICS, MultipleChoice
 from trainer.evaluation.needles import CHANCE, Cell
 from trainer.evaluation.pictures import Part, Pictures
-from trainer.stages.amounts import format_tokens
 
 NONE = "–"
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import Progress as RichProgress
 
-from trainer.stages.amounts import format_tokens
+from mixtures.amounts import format_tokens
 
 PLAIN_INTERVAL = 10.0
 """Seconds between two lines where standard error is no terminal, as in a cluster's log."""

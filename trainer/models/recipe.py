@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from trainer.stages.amounts import Scale, Tokens
+from mixtures.amounts import Scale, Tokens
 from trainer.vision.recipe import VisionRecipe
 from vl_data.tiling import tiling_of
 

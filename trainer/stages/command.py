@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from trainer.stages.amounts import format_tokens, parse_scale, parse_tokens
+from mixtures.amounts import format_tokens, parse_scale, parse_tokens
 
 if TYPE_CHECKING:
     from trainer.stages.recipe import StageRecipe

@@ -11,11 +11,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from dataflow.recipe.problems import Problem, RecipeError, nearest, one_of, shown
-from dataflow.recipe.schema import known_part, valid_keys
-from dataflow.recipe.yaml_tree import Tree, parse
+from dataflow.recipe.validating import validated
+from dataflow.recipe.yaml_tree import parse
 from trainer.models.recipe import ModelRecipe
 from trainer.stages.recipe import StageRecipe
 from trainer.stages.scaling import ScaleRefused, scaled
@@ -162,16 +162,7 @@ def _find(name_or_path: str | Path, kind: str, word: str) -> Path:
 
 def _read(path: Path, model: type[_M], changes: dict[str, Any]) -> _M:
     tree = parse(str(path), path.read_bytes())
-    if not tree.problems and not isinstance(tree.data, dict):
-        found = "an empty file" if tree.data is None else shown(tree.data)
-        tree.problem((), found, f"a mapping with {one_of(sorted(model.model_fields))}")
-    if tree.problems:
-        raise RecipeError(tree.problems)
-    try:
-        recipe = model.model_validate({**tree.data, **changes})
-    except ValidationError as error:
-        _note(tree, model, error)
-        raise RecipeError(tree.problems) from None
+    recipe = validated(tree, model, changes)
     name = getattr(recipe, "name", path.stem)
     if name != path.stem:
         tree.problem(("name",), shown(name), f"{path.stem!r}, as the file is called")
@@ -203,30 +194,3 @@ def _varied(stage: StageRecipe, variant: str, path: Path) -> StageRecipe:
 def _shipped_variants() -> frozenset[str]:
     paths = [RECIPES / "stages" / f"{name}.yaml" for name in names_of("stages")]
     return frozenset(name for path in paths for name in _read(path, StageRecipe, {}).variants)
-
-
-def _note(tree: Tree, model: type[BaseModel], error: ValidationError) -> None:
-    """Add a problem for each thing that pydantic lists."""
-    items = error.errors(include_url=False)
-    for item in items:
-        location = item["loc"]
-        path, _ = known_part(tree, location)
-        if item["type"] == "missing":
-            tree.problem(path, "nothing", f"a value for {location[-1]!r}")
-        elif item["type"] == "extra_forbidden":
-            valid = sorted(valid_keys(path[:-1], model))
-            name = str(path[-1])
-            tree.problem(
-                path, f"unknown key {name!r}", one_of(valid), nearest(name, valid), of_key=True
-            )
-        elif item["type"] == "value_error":
-            # Validators of models and stages say "found X, expected Y".
-            found, _, expected = str(item["ctx"]["error"]).partition(", expected ")
-            tree.problem(path, found.removeprefix("found "), expected)
-        elif item["type"] == "too_short":
-            # A list of something wrong counts as empty too: its own problem says enough.
-            inner = (other["loc"] for other in items)
-            if not any(len(at) > len(location) and at[: len(location)] == location for at in inner):
-                tree.problem(path, shown(item["input"]), f"at least {item['ctx']['min_length']}")
-        else:
-            tree.problem(path, shown(item["input"]), item["msg"].removeprefix("Input should be "))

@@ -16,10 +16,10 @@ from pydantic import (
 )
 
 from dataflow.tilings import TILINGS
+from mixtures.amounts import Scale, Tokens, parse_tokens
 from mixtures.spec import Packing
 from trainer.guards import GuardSettings, RollBackSettings
 from trainer.preference.recipe import Dpo
-from trainer.stages.amounts import Scale, Tokens, parse_tokens
 from trainer.stages.layer_guard import LayerGuardSettings
 from trainer.vision.parts import PARTS, Part
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trainer.stages.amounts import format_tokens, parse_scale, parse_tokens
+from mixtures.amounts import format_tokens, parse_scale, parse_tokens
 
 
 @pytest.mark.parametrize(
