@@ -8,7 +8,6 @@ from pathlib import Path
 
 from dataflow.recipe.problems import Problem, RecipeError
 from dataflow.recipe.yaml_tree import parse
-from dataflow.run import RUN_FILE
 from mixtures.studies.asking import ask
 from mixtures.studies.errors import StudyError
 from mixtures.studies.keys import corpus_identity, run_key
@@ -39,7 +38,7 @@ class Corpora:
         self._known: dict[CorpusOf, Corpus] = {}
 
     def of(self, asked: CorpusOf) -> Corpus:
-        """The corpus, built when its recipe has none; one that is there is taken as it is.
+        """The corpus. A recipe's is built, or brought up to date; a run is taken as it is.
 
         Raises
         ------
@@ -64,8 +63,8 @@ class Corpora:
         tree = parse(str(recipe), recipe.read_bytes())
         name = tree.data.get("name") if isinstance(tree.data, dict) else None
         out = RUNS / (name if isinstance(name, str) else recipe.stem)
-        if not (out / RUN_FILE).is_file():
-            ask("dataflow", ("build", str(recipe), "--out", str(out)), f"building {recipe}")
+        # What is built already is known by its keys: seconds, and a changed recipe is noticed.
+        ask("dataflow", ("build", str(recipe), "--out", str(out)), f"building {recipe}")
         return str(out)
 
     def _retokenized(self, uri: str, tokenizer: str) -> str:
