@@ -1,4 +1,4 @@
-"""The command line of the quality room: list signals and dialects, score a file."""
+"""The command line of the quality room: signals, dialects, labels, students and their scores."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 from quality.dialects import DIALECTS
+from quality.reward.commands import add_distill, add_evaluate, score_file
+from quality.reward.labeler import command as label
 from quality.rules import decide
 from quality.signals import SIGNALS, Signal
 
@@ -55,10 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     score = commands.add_parser(
         "score",
         help="compute all signals of a text file, or of each line of a JSONL file",
-        description="Compute all signals of a file: one text, or with the suffix .jsonl (.gz) one "
-        "text a line. With --json, one JSON object a document.",
+        description="Compute all signals of a file, rewards among them: one text, or with the "
+        "suffix .jsonl (.gz) one text a line. With --json, one JSON object a document. With --out, "
+        "the rewards alone, of a run or JSON lines, as a table that a build reads.",
     )
-    score.add_argument("file", type=Path, help="a UTF-8 text file, or .jsonl, .jsonl.gz")
+    score.add_argument(
+        "file", type=Path, help="a UTF-8 text file, or .jsonl, .jsonl.gz; with --out also a run"
+    )
     score.add_argument("--field", default="text", help="the text's key in JSONL (default: text)")
     score.add_argument(
         "--dialect",
@@ -67,8 +72,15 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="also say which rule of this dialect drops the text (may be given again)",
     )
+    score.add_argument(
+        "--out", type=Path, help="write the rewards of all documents to this Parquet file instead"
+    )
+    score.add_argument("--student", type=Path, help="its file (default: the shipped one)")
     score.set_defaults(run=_score)
-    for command in (signals, dialects, score):
+    label.add_parser(commands)
+    add_distill(commands)
+    add_evaluate(commands)
+    for command in commands.choices.values():
         command.add_argument("--json", action="store_true", help="print JSON for machines")
     return parser
 
@@ -129,10 +141,13 @@ def _dialects(options: argparse.Namespace) -> int:
 
 
 def _score(options: argparse.Namespace) -> int:
+    if options.out is not None:
+        return score_file(options)
     # Compiling the scan takes seconds the first time: the other commands do without it.
+    from quality.reward.student import load_student
     from quality.score import score
 
-    table = score(_texts(options.file, options.field))
+    table = score(_texts(options.file, options.field), load_student(options.student))
     rows = table.to_pylist()
     for name in options.dialect:
         rules = DIALECTS[name].rules

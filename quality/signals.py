@@ -22,7 +22,17 @@ from typing import Literal
 
 import pyarrow as pa
 
-Producer = Literal["scan", "language", "document", "images", "captions", "repetition", "preference"]
+Producer = Literal[
+    "scan",
+    "language",
+    "reward",
+    "document",
+    "images",
+    "captions",
+    "repetition",
+    "image_reward",
+    "preference",
+]
 """``images`` and the rest measure documents with images, and pairs of answers: their signals are
 those of ``vl_data.signals``."""
 
@@ -51,6 +61,7 @@ C4 = "Raffel et al. 2020, arXiv:1910.10683, 2.2, as in datatrove 0.10"
 MC4 = "Xue et al. 2021, arXiv:2010.11934, 3.1, as in datatrove 0.10"
 FINEWEB = "Penedo et al. 2024, arXiv:2406.17557, 3.6, as in datatrove 0.10"
 FINEWEB_C4 = "Penedo et al. 2024, arXiv:2406.17557, 3.5: C4 without the terminal punctuation rule"
+MINIMAX_01 = "MiniMax 2025, arXiv:2501.08313, 4.1.1; scale and wording: quality/reward/rubric-1.md"
 LID_176 = "Joulin et al. 2016, arXiv:1612.03651: fastText lid.176"
 
 
@@ -62,6 +73,10 @@ def _ratio(
     name: str, doc: str, source: str = LEYDEN, unit: str = "fraction", maximum: float | None = 1
 ) -> Signal:
     return Signal(name, pa.float32(), unit, 0, maximum, doc, source, "scan")
+
+
+def _reward(name: str, doc: str) -> Signal:
+    return Signal(name, pa.float32(), "points", 0, 5, doc, MINIMAX_01, "reward")
 
 
 def _document(name: str, kind: pa.DataType, unit: str, doc: str) -> Signal:
@@ -200,6 +215,22 @@ _LANGUAGE = (
     ),
 )
 
+_REWARD = (
+    _reward("reward.depth", "knowledge depth: how much there is to know in it, to 1/64 point"),
+    _reward("reward.helpfulness", "how far it helps a person with a task, to 1/64 point"),
+    _reward("reward.coherence", "whether it is one readable text, to 1/64 point"),
+    Signal(
+        "reward.category",
+        pa.string(),
+        "name",
+        None,
+        None,
+        "what the text is; one of quality.reward.labels.CATEGORIES",
+        MINIMAX_01,
+        "reward",
+    ),
+)
+
 _DOCUMENT = (
     _document("source", pa.string(), "name", "the source's name in the recipe"),
     _document("uri", pa.string(), "uri", "where in the source the document was found"),
@@ -220,6 +251,7 @@ SIGNALS: dict[str, Signal] = {
         *_C4,
         *_FINEWEB,
         *_LANGUAGE,
+        *_REWARD,
         *_DOCUMENT,
     )
 }

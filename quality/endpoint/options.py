@@ -8,13 +8,24 @@ import os
 from quality.endpoint.settings import Cost, Endpoint, Model
 
 
-def add_endpoint_options(parser: argparse.ArgumentParser, answer_tokens: int) -> None:
-    """Add what ``settings_of`` reads; ``answer_tokens`` is the default bound of an answer."""
+def add_endpoint_options(
+    parser: argparse.ArgumentParser,
+    answer_tokens: int,
+    *,
+    required: bool = True,
+    images: bool = True,
+) -> None:
+    """Add what ``settings_of`` reads; ``answer_tokens`` is the default bound of an answer.
+
+    ``required``: an endpoint must be named; ``images``: questions may show some.
+    """
     where = parser.add_argument_group("endpoint")
     where.add_argument(
-        "--endpoint", required=True, metavar="URL", help="such as http://127.0.0.1:8000/v1"
+        "--endpoint", required=required, metavar="URL", help="such as http://127.0.0.1:8000/v1"
     )
-    where.add_argument("--model", required=True, metavar="NAME", help="as the endpoint names it")
+    where.add_argument(
+        "--model", required=required, metavar="NAME", help="as the endpoint names it"
+    )
     where.add_argument(
         "--key-variable", metavar="NAME", help="environment variable that holds the API key"
     )
@@ -46,9 +57,12 @@ def add_endpoint_options(parser: argparse.ArgumentParser, answer_tokens: int) ->
     cost.add_argument("--max-cost", type=float, metavar="MONEY", help="needs prices")
     cost.add_argument("--prompt-price", type=float, default=0, metavar="MONEY", help="a million")
     cost.add_argument("--answer-price", type=float, default=0, metavar="MONEY", help="a million")
-    cost.add_argument(
-        "--image-tokens", type=int, default=4096, metavar="N", help="an image takes at most"
-    )
+    if images:
+        cost.add_argument(
+            "--image-tokens", type=int, default=4096, metavar="N", help="an image takes at most"
+        )
+    else:
+        parser.set_defaults(image_tokens=0)
 
 
 def settings_of(options: argparse.Namespace) -> tuple[Endpoint, Model, Cost]:

@@ -4,7 +4,7 @@
 the document (``from``: a recipe of this project and its source, or a public repository and folder;
 ``uri`` and ``offset`` there), ``language`` as the language model has it, ``characters``,
 ``rater``, ``rubric``, ``rating`` (2 of a second, blind one), ``split``, scores, ``category`` and
-``reason``.
+``reason``. Labels by a model (``labeler``) may have two more scores, by which others are checked.
 
 Raters are instances of one large language model, which read each document, of long ones the
 beginning, middle and end; no score was computed. So their agreement is that of one reader with
@@ -23,6 +23,8 @@ import orjson
 from scipy.stats import spearmanr
 
 SCORES = ("depth", "helpfulness", "coherence")
+SECONDARY = ("conciseness", "educational_value")
+"""Scores that a label may have besides; nothing is fitted to them."""
 HIGHEST = 5
 CATEGORIES = (
     "software_documentation",
@@ -68,6 +70,8 @@ class Label:
     coherence: int
     category: str
     reason: str
+    conciseness: int | None = None
+    educational_value: int | None = None
 
 
 @dataclass(frozen=True)
@@ -156,8 +160,10 @@ def _label(line: bytes, where: str) -> Label:
         label = Label(**fields)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         raise LabelError(f"{where}: {error!r}, expected the fields of a label") from error
-    for name in SCORES:
+    for name in (*SCORES, *SECONDARY):
         found = getattr(label, name)
+        if found is None and name in SECONDARY:
+            continue
         if type(found) is not int or not 0 <= found <= HIGHEST:
             raise LabelError(f"{where}: {name}: found {found!r}, expected 0 to {HIGHEST}")
     if label.category not in CATEGORIES:

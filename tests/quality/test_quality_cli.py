@@ -11,7 +11,7 @@ import pytest
 from quality.__main__ import main
 from quality.dialects import DIALECTS
 from quality.score import score
-from quality.signals import SIGNALS, schema
+from quality.signals import SIGNALS, Producer, schema
 
 ENGLISH = "It is a truth that all of the people who live with books have to be happy. " * 8
 
@@ -93,6 +93,7 @@ def test_score_bad_files(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> 
 
 def test_score_has_the_declared_columns() -> None:
     table = score([ENGLISH, ""])
-    assert table.schema.names == [*schema("scan").names, *schema("language").names]
+    producers: tuple[Producer, ...] = ("scan", "language", "reward")
+    assert table.schema.names == [name for p in producers for name in schema(p).names]
     assert table.num_rows == 2
     assert score([]).num_rows == 0

@@ -1,0 +1,1 @@
+"""How well scores agree with judgements: held-out labels, human votes, injections; the card."""
