@@ -28,6 +28,7 @@ CASES = {
         Case("scan", "signals and signatures, against datatrove's rules and signatures"),
         Case("extract", "reading WARC files, against bare fastwarc and resiliparse"),
         Case("language", "language identification of full texts"),
+        Case("reward", "rewards: the linear student, behind the scan, and a cascade"),
         Case("tokenize", "tiktoken against tokenizers, from the same merges"),
         Case("images", "images: decode, hygiene and hashes, against img2dataset's resizing"),
         Case("dedup", "near-duplicate removal with exact verification"),

@@ -38,8 +38,8 @@ def add_distill(commands: Any) -> None:
     sub.add_argument(
         "--middle",
         type=float,
-        default=0.3,
-        help="of a cascade: the share of documents that the transformer reads too (default: .3)",
+        default=0.2,
+        help="of a cascade: the share of documents that the transformer reads too (default: .2)",
     )
     sub.set_defaults(run=_distill)
 

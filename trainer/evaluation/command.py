@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from trainer.evaluation import likelihood_command
 from trainer.generation.command import known_device
 
 if TYPE_CHECKING:
     from dataflow.tokenizer import Tokenizer
     from trainer.data.corpus import Corpus
-    from trainer.evaluation.likelihood import Progress
     from trainer.generation.decoder import Decoder
 
 LOSS, CHOICES, NEEDLES, PICTURES = TASKS = ("loss", "choices", "needles", "pictures")
@@ -26,7 +25,8 @@ Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
 
 
 def add_commands(add: Add) -> None:
-    """Add it to the room's parser; ``add(name, run, text)`` makes a command's."""
+    """Add them to the room's parser; ``add(name, run, text)`` makes a command's."""
+    likelihood_command.add_command(add)
     sub = add(
         "evaluate", run_evaluate, "measure a model: loss, multiple choice, long contexts, pictures"
     )
@@ -189,6 +189,7 @@ def _measure(
 ) -> tuple[dict[str, Any], list[str]]:
     """The tasks' results, as JSON and as tables."""
     from trainer.evaluation import report
+    from trainer.evaluation.bar import bar
     from trainer.evaluation.choice_files import as_json, load_files
     from trainer.evaluation.corpus_loss import corpus_loss
     from trainer.evaluation.haystack import Haystack, from_corpus, invented
@@ -226,7 +227,7 @@ def _measure(
     batch = options.batch_tokens or BATCH_TOKENS
     if LOSS in tasks:
         assert corpus is not None, "the tasks were checked"
-        with _bar(LOSS, not options.json) as progress:
+        with bar(LOSS, not options.json) as progress:
             loss = corpus_loss(
                 decoder, tokenizer, corpus, tokens=options.tokens, longest=options.longest,
                 l1=l1, batch_tokens=batch, progress=progress,
@@ -236,19 +237,19 @@ def _measure(
     if CHOICES in tasks:
         judged = {}
         for name, questions in files.items():
-            with _bar(name, not options.json) as progress:
+            with bar(name, not options.json) as progress:
                 judged[name] = multiple_choice(
                     decoder, tokenizer, questions, batch_tokens=batch, progress=progress
                 )
         found[CHOICES] = as_json(judged)
         tables += [report.choices_table(each, name) for name, each in judged.items()]
     if NEEDLES in tasks:
-        with _bar(NEEDLES, not options.json) as progress:
+        with bar(NEEDLES, not options.json) as progress:
             cells = needles(decoder, tokenizer, **grid, batch_tokens=batch, progress=progress)
         found[NEEDLES] = [cell.as_json() for cell in cells]
         tables.append(report.needles_tables(cells))
     if chosen is not None:
-        with _bar(PICTURES, not options.json) as progress:
+        with bar(PICTURES, not options.json) as progress:
             pictures = evaluate_pictures(
                 decoder, tokenizer, chosen, baselines=options.baselines,
                 batch_tokens=options.batch_tokens, seed=options.seed, progress=progress,
@@ -256,18 +257,6 @@ def _measure(
         found[PICTURES] = pictures.as_json()
         tables.append(report.pictures_tables(pictures))
     return found, tables
-
-
-@contextlib.contextmanager
-def _bar(name: str, shown: bool) -> Iterator[Progress]:
-    """A bar on standard error with the time that is left, where a person may look at it."""
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    console = Console(stderr=True)
-    with Bar(console=console, transient=True, disable=not (shown and console.is_terminal)) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _listed(kind: Callable[[str], Any]) -> Callable[[str], list[Any]]:

@@ -13,7 +13,7 @@ from torch import nn
 from kernels.text import buffers_of, word_hashes
 from quality.reward.labels import HIGHEST, SCORES
 
-PARTS = (160, 48, 48)
+PARTS = (128, 32, 32)
 """Words of the beginning, of the middle and of the end."""
 LENGTH = sum(PARTS)
 PADDING = 0
