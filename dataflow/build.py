@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ from dataflow.costs import summarise
 from dataflow.executor import make_executor
 from dataflow.finish import publish
 from dataflow.graph import PartitionTasks, ShardTasks
+from dataflow.indexplaces import INDEX_FOLDER, UNTIERED_FOLDER, place_indexes
 from dataflow.journal import RECORDS, Journal, Record
 from dataflow.locks import BuildError, only_builder, scratch_folder
 from dataflow.progress import Progress
 from dataflow.recipe import Plans, Recipe, lock, plan_recipe, versions
 from dataflow.reporting import report_run
+from dataflow.rewardguard import check_categories, check_scored
+from dataflow.rewardtasks import categories_task, scorer_of
 from dataflow.run import PartitionRecords, Run, ShardRecords
 from dataflow.runner import Runner
 from dataflow.sources.spec import Partition
@@ -34,7 +38,7 @@ from dataflow.tokens import energon_tasks, token_tasks
 FIXED_NAMES = ("pack", "tokenize", "energon")
 """Steps whose outputs have names without a key, so that others find them."""
 
-PARTITION_STEPS = ("read", "scan", "language", "images", "decide")
+PARTITION_STEPS = ("read", "scan", "language", "reward", "images", "decide")
 """Steps whose outputs hang on their own partition alone."""
 
 OUTPUT_FOLDERS = (
@@ -43,6 +47,8 @@ OUTPUT_FOLDERS = (
     "signals",
     "ledger",
     "index",
+    "reward",
+    "tiers",
     "shards",
     "tokenizer",
     "work",
@@ -144,6 +150,7 @@ class _Build:
         self._run([task for part in parts for task in part.all])
         reads = [self.runner.records[part.read.key] for part in parts]
         rows, pictured = graph.rows_of(reads), graph.pictured_of(reads)
+        categories = self._categories(parts)
 
         parts = graph.with_images(parts, pictured)
         signals = [part.images for part in parts if part.images is not None]
@@ -164,14 +171,38 @@ class _Build:
         wanted = [*settled, *packs, tokenizer, *tokenized, *energon]
         self._expect(wanted)
         self._supersede()
+        tiered = self.recipe.tiers is not None
+        place_indexes(self.journal, tokenized, UNTIERED_FOLDER if tiered else INDEX_FOLDER)
         self._run(wanted)
         lookup = graph.lookup_task(parts, settled, shards)
         self._run([lookup])
+        tiers = graph.tiers_of(self.recipe, parts, lookup, tokenized)
+        if tiers is not None:
+            self._run([tiers.grade, *tiers.tiers])
         outcome = (tokenizer, lookup, *energon)
-        header, summary = self._finish(parts, settled, shards, outcome, repetition, started)
+        others = {
+            "repetition": repetition,
+            "categories": categories,
+            "grade": None if tiers is None else tiers.grade,
+        }
+        header, summary = self._finish(
+            parts, settled, shards, () if tiers is None else tiers.tiers, outcome, others, started
+        )
         return Built(header, summary, self.runner.executed)
 
     # Before the steps
+
+    def _categories(self, parts: Sequence[PartitionTasks]) -> Task | None:
+        """Count what rules take of categories, where texts are scored, and check it."""
+        reward, rewards = self.recipe.reward, graph.rewards_of(parts)
+        if reward is None:
+            return None
+        check_scored(reward, [self.runner.records[task.key] for task in rewards])
+        sources = [part.source for part in parts]
+        task = categories_task(self.recipe, sources, rewards, [part.decide for part in parts])
+        (record,) = self._run([task])
+        check_categories(reward, record)
+        return task
 
     def _partitions(self) -> list[Partition]:
         """Partitions of all sources, in the recipe's order."""
@@ -184,7 +215,9 @@ class _Build:
         return partitions
 
     def _write_lock(self) -> None:
-        self.store.write("recipe.lock.yaml", lock(self.recipe, versions()).encode())
+        scorer = scorer_of(self.recipe)
+        named = {} if scorer is None else {"reward": scorer.name}
+        self.store.write("recipe.lock.yaml", lock(self.recipe, {**versions(), **named}).encode())
 
     def _previous(self) -> dict[str, Any] | None:
         if self.recipe.split.previous is None:
@@ -321,8 +354,9 @@ class _Build:
         parts: Sequence[PartitionTasks],
         settled: Sequence[Task],
         shards: Sequence[ShardTasks],
+        tiers: Sequence[Task],
         outcome: Sequence[Task],
-        repetition: Task | None,
+        others: Mapping[str, Task | None],
         started: float,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         records = self.runner.records
@@ -336,11 +370,19 @@ class _Build:
                 records[p.language.key],
                 records[settle.key],
                 None if p.images is None else records[p.images.key],
+                None if p.image_reward is None else records[p.image_reward.key],
+                None if p.reward is None else records[p.reward.key],
             )
             for p, settle in zip(parts, settled, strict=True)
         ]
         packed = [
-            ShardRecords(s.name, records[s.pack.key], records[s.tokenize.key]) for s in shards
+            ShardRecords(
+                s.name,
+                records[s.pack.key],
+                records[s.tokenize.key],
+                records[tier.key] if tier is not None else None,
+            )
+            for s, tier in zip_longest(shards, tiers)
         ]
         header = publish(
             self.store,
@@ -348,7 +390,7 @@ class _Build:
             partitions,
             packed,
             *(records[task.key] for task in outcome),
-            repetition=None if repetition is None else records[repetition.key],
+            **{name: records[task.key] for name, task in others.items() if task is not None},
         )
         behind = [records.get(key) or self.journal.get(key) for key in sorted(self.wanted)]
         self._sweep()

@@ -13,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dataflow.imagereward import decided_by, image_reward_tasks, ordered_by
 from dataflow.imagetasks import (
     IMAGE_PRODUCERS,
     REPETITION,
@@ -25,11 +26,19 @@ from dataflow.imagetasks import (
 )
 from dataflow.journal import Record
 from dataflow.recipe import Recipe
+from dataflow.rewardtasks import (
+    Scorer,
+    ordered_by_reward,
+    reward_rules,
+    reward_task,
+    scorer_of,
+)
 from dataflow.shards.sets import SETS
 from dataflow.sources.spec import Partition
 from dataflow.steps.split import NAMES
 from dataflow.steps.tokenizer import peek_hash
 from dataflow.tasks import Task
+from dataflow.tiertasks import TierTasks, tier_tasks
 from quality.language import model_digest
 
 DEDUP_MEMORY = 128 << 20
@@ -65,7 +74,8 @@ def package_versions(names: tuple[str, ...]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PartitionTasks:
-    """The tasks of one partition up to its decisions; ``images`` where it may have any."""
+    """The tasks of one partition up to its decisions; ``images`` where it may have any,
+    ``reward`` and ``image_reward`` where the recipe asks for them."""
 
     name: str
     source: str
@@ -74,12 +84,15 @@ class PartitionTasks:
     language: Task
     decide: Task
     images: Task | None = None
+    image_reward: Task | None = None
+    reward: Task | None = None
 
     @property
     def all(self) -> list[Task]:
         """All of them."""
         found = [self.read, self.scan, self.language, self.decide]
-        return found if self.images is None else [*found, self.images]
+        others = (self.images, self.image_reward, self.reward)
+        return [*found, *(task for task in others if task is not None)]
 
 
 def partition_tasks(recipe: Recipe, partitions: Sequence[Partition]) -> list[PartitionTasks]:
@@ -101,11 +114,19 @@ def partition_tasks(recipe: Recipe, partitions: Sequence[Partition]) -> list[Par
     repetition: tuple[Task, ...] = ()
     if any(REPETITION in producers for producers in named.values()):
         repetition = (repetition_task(reads, alike_task(reads, DEDUP_MEMORY)),)
+    worth = image_reward_tasks(recipe, reads, DEDUP_MEMORY)
+    scorer = scorer_of(recipe)
     return [
         _partition_tasks(
-            recipe, part, read, signals, repetition if REPETITION in named[part.source] else ()
+            recipe,
+            part,
+            read,
+            signals,
+            repetition if REPETITION in named[part.source] else (),
+            image_reward,
+            scorer,
         )
-        for part, read, signals in zip(partitions, reads, images, strict=True)
+        for part, read, signals, image_reward in zip(partitions, reads, images, worth, strict=True)
     ]
 
 
@@ -133,6 +154,8 @@ def _partition_tasks(
     read: Task,
     images: Task | None,
     repetition: tuple[Task, ...],
+    image_reward: Task | None,
+    scorer: Scorer | None,
 ) -> PartitionTasks:
     near = recipe.dedup.near
     minhash = {"ngram": near.ngram, "bands": near.bands, "rows": near.rows, "seed": near.seed}
@@ -154,20 +177,38 @@ def _partition_tasks(
         documents,
         work_bytes=partition.bytes,
     )
+    reward = None if scorer is None else reward_task(scorer, read, scan)
+    rules = recipe.rules_of(partition.source)
     decide = Task(
         "decide",
         partition.name,
-        {"rules": [rule.to_json() for rule in recipe.rules_of(partition.source)]},
+        {"rules": [rule.to_json() for rule in rules]},
         {
             "documents": (read,),
             "scan": (scan,),
             "language": (language,),
             "images": () if images is None else (images,),
             "repetition": repetition,
+            **(
+                {"image_reward": (image_reward,)}
+                if image_reward is not None and decided_by(recipe, partition.source)
+                else {}
+            ),
+            **({"reward": (reward,)} if reward is not None and reward_rules(rules) else {}),
         },
         work_bytes=partition.bytes,
     )
-    return PartitionTasks(partition.name, partition.source, read, scan, language, decide, images)
+    return PartitionTasks(
+        partition.name,
+        partition.source,
+        read,
+        scan,
+        language,
+        decide,
+        images,
+        image_reward,
+        reward,
+    )
 
 
 @dataclass(frozen=True)
@@ -208,6 +249,7 @@ def global_tasks(
             "scan": scans,
             "language": tuple(part.language for part in parts),
             **_image_signals(recipe, parts),
+            **({"reward": rewards_of(parts)} if ordered_by_reward(recipe) else {}),
         },
         local={"memory_bytes": ORDER_MEMORY},
     )
@@ -277,6 +319,11 @@ def global_tasks(
     return GlobalTasks(order, near, split)
 
 
+def rewards_of(parts: Sequence[PartitionTasks]) -> tuple[Task, ...]:
+    """``reward`` of each partition; none where the recipe does not ask for it."""
+    return tuple(part.reward for part in parts if part.reward is not None)
+
+
 def bases(parts: Sequence[PartitionTasks], rows: Mapping[str, int]) -> list[int]:
     """Where each partition's rows begin in arrays over all rows."""
     starts, total = [], 0
@@ -294,6 +341,8 @@ def _image_signals(recipe: Recipe, parts: Sequence[PartitionTasks]) -> dict[str,
         found["images"] = tuple(part.images for part in parts if part.images is not None)
     if REPETITION in named:
         found["repetition"] = (_repetition(parts),)
+    if ordered_by(recipe):
+        found["image_reward"] = tuple(p.image_reward for p in parts if p.image_reward is not None)
     return found
 
 
@@ -416,6 +465,19 @@ def lookup_task(
         local={"memory_bytes": ORDER_MEMORY},
         work_bytes=sum(task.work_bytes for task in settled) // 8,
     )
+
+
+def tiers_of(
+    recipe: Recipe, parts: Sequence[PartitionTasks], lookup: Task, tokenized: Sequence[Task]
+) -> TierTasks | None:
+    """The tasks of the recipe's tiers; None where it has none."""
+    if recipe.tiers is None:
+        return None
+    signals = {
+        "reward": rewards_of(parts),
+        "image_reward": [p.image_reward for p in parts if p.image_reward is not None],
+    }
+    return tier_tasks(recipe.tiers, signals, len(parts), lookup, tokenized, ORDER_MEMORY)
 
 
 def rows_of(records: Sequence[Record]) -> dict[str, int]:

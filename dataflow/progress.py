@@ -31,6 +31,7 @@ TYPICAL_RATE = {
     "read": 6e6,
     "scan": 25e6,
     "language": 2e6,
+    "reward": 2e7,
     "decide": 2e8,
     "shingles": 5e7,
     "settle": 6e7,

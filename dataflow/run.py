@@ -28,7 +28,8 @@ class RunError(Exception):
 class PartitionRecords:
     """The records of one partition: its name, source, and one record a step.
 
-    ``images`` is there where the partition has any, or a rule names their signals.
+    ``images`` is there where the partition has any, or a rule names their signals;
+    ``image_reward`` and ``reward`` where the recipe asks for them.
     """
 
     name: str
@@ -38,21 +39,36 @@ class PartitionRecords:
     language: Record
     settle: Record
     images: Record | None = None
+    image_reward: Record | None = None
+    reward: Record | None = None
 
     @property
     def records(self) -> list[Record]:
         """All of them."""
         found = [self.read, self.scan, self.language, self.settle]
-        return found if self.images is None else [*found, self.images]
+        others = (self.images, self.image_reward, self.reward)
+        return [*found, *(record for record in others if record is not None)]
 
 
 @dataclass(frozen=True)
 class ShardRecords:
-    """The records of one shard."""
+    """The records of one shard; ``tier`` in a run with tiers."""
 
     name: str
     pack: Record
     tokenize: Record
+    tier: Record | None = None
+
+    @property
+    def index(self) -> Record:
+        """The record whose output ``index`` is the run's, with tiers where there are any."""
+        return self.tokenize if self.tier is None else self.tier
+
+    @property
+    def records(self) -> list[Record]:
+        """All of them."""
+        found = [self.pack, self.tokenize]
+        return found if self.tier is None else [*found, self.tier]
 
 
 @dataclass(frozen=True)
@@ -71,6 +87,10 @@ class Run:
     energon: list[Record]
     repetition: Record | None = None
     """Where the run has images, or a rule names the signals."""
+    categories: Record | None = None
+    """Where texts are scored."""
+    grade: Record | None = None
+    """Where the run has tiers."""
 
     @classmethod
     def load(cls, store: Store) -> Run:
@@ -118,23 +138,34 @@ class Run:
                 record(p["language"]),
                 record(p["settle"]),
                 record(p["images"]) if "images" in p else None,
+                record(p["image_reward"]) if "image_reward" in p else None,
+                record(p["reward"]) if "reward" in p else None,
             )
             for p in header["partitions"]
         ]
         shards = [
-            ShardRecords(s["name"], record(s["pack"]), record(s["tokenize"]))
+            ShardRecords(
+                s["name"],
+                record(s["pack"]),
+                record(s["tokenize"]),
+                record(s["tier"]) if "tier" in s else None,
+            )
             for s in header["shards"]
         ]
         tokenizer, lookup = record(header["tokenizer"]), record(header["lookup"])
         energon = [record(key) for key in header["energon"]]
-        repetition = record(header["repetition"]) if "repetition" in header else None
-        return cls(store, header, partitions, shards, tokenizer, lookup, energon, repetition)
+        others = (
+            record(header[name]) if name in header else None
+            for name in ("repetition", "categories", "grade")
+        )
+        return cls(store, header, partitions, shards, tokenizer, lookup, energon, *others)
 
     def signals(self, partition: PartitionRecords) -> list[tuple[Record, str]]:
         """Record and role of each file of signals that is row-aligned with a partition."""
         found = [(partition.scan, "signals"), (partition.language, "signals")]
-        if partition.images is not None:
-            found.append((partition.images, "signals"))
+        for record in (partition.images, partition.image_reward, partition.reward):
+            if record is not None:
+                found.append((record, "signals"))
         role = signals_role(partition.name)
         if self.repetition is not None and role in self.repetition.outputs:
             found.append((self.repetition, role))

@@ -43,9 +43,10 @@ def manifest_rows(records: Iterable[Record], extra: Iterable[Output] = ()) -> li
     """One row per durable output of ``records``, and per file of ``extra``, sorted by path."""
     rows = []
     for record in records:
-        for role, output in record.outputs.items():
+        for output in record.outputs.values():
             if not output.temporary:
-                tokens = record.stats.get("tokens") if role == "index" else None
+                # An index without the run's tiers has the kind of what lies aside.
+                tokens = record.stats.get("tokens") if output.kind == "index" else None
                 rows.append(_row(output, tokens))
     rows += [_row(output, None) for output in extra]
     return sorted(rows, key=lambda row: str(row["path"]))

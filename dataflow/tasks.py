@@ -253,10 +253,14 @@ STEP_MODULES = {
     "read": "dataflow.steps.read",
     "scan": "dataflow.steps.scan",
     "language": "dataflow.steps.language",
+    "reward": "dataflow.steps.reward",
     "images": "dataflow.steps.images",
     "alike": "dataflow.steps.alike",
     "repetition": "dataflow.steps.repetition",
+    "caption_words": "dataflow.steps.caption_words",
+    "image_reward": "dataflow.steps.image_reward",
     "decide": "dataflow.steps.decide",
+    "categories": "dataflow.steps.categories",
     "order": "dataflow.steps.order",
     "buckets": "dataflow.steps.buckets",
     "candidates": "dataflow.steps.candidates",
@@ -269,6 +273,8 @@ STEP_MODULES = {
     "tokenize": "dataflow.steps.tokenize",
     "energon": "dataflow.steps.energon",
     "lookup": "dataflow.steps.lookup",
+    "grade": "dataflow.steps.grade",
+    "tier": "dataflow.steps.tier",
 }
 """In the order of the data's way. A step's module holds ``STEP``."""
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from dataflow.graph import ShardTasks, package_versions
+from dataflow.indexplaces import INDEX_FOLDER, UNTIERED_FOLDER
 from dataflow.recipe import Recipe
 from dataflow.steps.split import NAMES, TRAIN
 from dataflow.steps.tokenizer import peek_hash
@@ -39,14 +40,24 @@ def tokenizer_task(recipe: Recipe, packs: Sequence[Task]) -> Task:
 
 
 def tokenize_task(
-    name: str, split: str, tokenizer: Task, inputs: dict[str, tuple[Task, ...]], work_bytes: int
+    name: str,
+    split: str,
+    tokenizer: Task,
+    inputs: dict[str, tuple[Task, ...]],
+    work_bytes: int,
+    *,
+    tiered: bool,
 ) -> Task:
-    """``tokenize`` for one shard; ``inputs`` has ``content``, and ``index`` for a built run."""
+    """``tokenize`` for one shard; ``inputs`` has ``content``, and ``index`` for a built run.
+
+    ``tiered``: the run has tiers, and its index is that of ``tier``.
+    """
     return Task(
         "tokenize",
         name,
         {"split": split, "packages": package_versions(PACKAGES)},
         {"tokenizer": (tokenizer,), **inputs},
+        local={"index": UNTIERED_FOLDER if tiered else INDEX_FOLDER},
         work_bytes=work_bytes,
     )
 
@@ -74,6 +85,7 @@ def token_tasks(recipe: Recipe, packs: Sequence[Task]) -> tuple[list[ShardTasks]
                 tokenizer,
                 {"content": (pack,)},
                 pack.work_bytes,
+                tiered=recipe.tiers is not None,
             ),
         )
         for pack in packs

@@ -44,6 +44,7 @@ from dataflow.tables import (
     check_table,
 )
 from dataflow.tilings import with_token_counts
+from dataflow.verify_tiers import check_scorers, check_tiered, check_tiers
 from vl_data.images import MARK
 
 READ_BYTES = 4 << 20
@@ -118,6 +119,9 @@ def verify(run: Run) -> Verification:
         found.problems.append(
             f"the shards hold {kept_bytes} bytes of text, the ledger keeps {ledger_kept}"
         )
+    check_scorers(run, found.problems)
+    if run.grade is not None:
+        check_tiers(run, found.problems)
     found.root_hash = logical_root({name: add_roots(parts) for name, parts in roots.items()})
     _compare(found, "logical root", found.root_hash, run.header["logical_root"])
     for source, counts in found.sources.items():
@@ -170,8 +174,9 @@ def _outputs(run: Run) -> list[Output]:
     records += [run.repetition] if run.repetition is not None else []
     for p in run.partitions:
         records += p.records
+    records += [r for r in (run.categories, run.grade) if r is not None]
     for s in run.shards:
-        records += [s.pack, s.tokenize]
+        records += s.records
     return [o for record in records for o in record.outputs.values() if not o.temporary]
 
 
@@ -314,6 +319,8 @@ def _check_shards(
                 found.problems.append(
                     f"{output.path}: column {column} is not what shard {shard.name} holds"
                 )
+        if shard.tier is not None:
+            check_tiered(run, shard, index, found.problems)
         index_ids.append(rows_root(index.select(["doc_id"])))
         kept_bytes += int(pc.sum(index["text_bytes"]).as_py() or 0)
     return kept_bytes

@@ -13,6 +13,7 @@ from dataflow.run import Run
 from dataflow.sideindex import find_entries
 from dataflow.steps.lookup import ABSENT
 from dataflow.unread import unread_beside, unread_parts, unread_records
+from quality.tiers import UNSCORED
 
 SNIPPET_CHARS = 400
 MAX_STORIES = 20
@@ -84,7 +85,7 @@ def story(run: Run, doc_id: bytes) -> dict[str, Any]:
         told["spans"] = _plain(spans.filter(pc.equal(spans["doc_id"], doc_id)).to_pylist())
     if int(entry["part"]) != ABSENT:
         shard = run.shards[int(entry["part"])]
-        place = run.row(shard.tokenize, "index", int(entry["part_row"]))
+        place = run.row(shard.index, "index", int(entry["part_row"]))
         told["index"] = _plain(place)
         told["files"] = {
             "content": shard.pack.outputs["shard"].path,
@@ -131,6 +132,23 @@ def _language(signals: dict[str, Any]) -> str:
     return "not identified" if label is None else f"{label} ({score:.4f})"
 
 
+def _reward(signals: dict[str, Any]) -> list[str]:
+    """A line for the scores of the text, one for those of its images, where there are any."""
+    lines = []
+    depth = signals.get("reward.depth")
+    if depth is not None:
+        lines.append(
+            f"  reward      {signals['reward.category']}: depth {depth:.6g}, helpfulness "
+            f"{signals['reward.helpfulness']:.6g}, coherence {signals['reward.coherence']:.6g}"
+        )
+    elif "reward.depth" in signals:
+        lines.append("  reward      not scored")
+    images = signals.get("image_reward.score")
+    if images is not None:
+        lines.append(f"  captions    worth {images:.6g} points")
+    return lines
+
+
 def tell(told: dict[str, Any]) -> str:
     """The story in plain words."""
     document, disposition = told["document"], told["disposition"]
@@ -143,6 +161,7 @@ def tell(told: dict[str, Any]) -> str:
         f"  language    {_language(told['signals'])}",
         f"  license     {document['license']}",
     ]
+    lines += _reward(told["signals"])
     if document["rights"]:
         lines.append(f"  rights      {', '.join(document['rights'])}")
     if document["captured_at"]:
@@ -161,6 +180,7 @@ def tell(told: dict[str, Any]) -> str:
         lines.append(
             f"  KEPT        {place['split']}, shard {place['shard']}, sample {place['member']}, "
             f"{place['tokens']:,} tokens"
+            + ("" if place["tier"] == UNSCORED else f", tier {place['tier']}")
         )
         lines.append(
             f"  text at     {told['files']['content']} bytes {place['text_offset']:,} to "

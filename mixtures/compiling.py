@@ -66,6 +66,9 @@ def plan_key(run: Run, spec: PlanSpec) -> str:
             for partition in run.partitions
             for record, role in run.signals(partition)
         ]
+    if run.grade is not None and any(component.tiers for component in spec.components):
+        # Nor what is of which tier.
+        made_of["tiers"] = run.header["tiers_root"]
     return str(blake3.blake3(canonical(made_of)).hexdigest())
 
 

@@ -117,7 +117,7 @@ def walk(run: Run, columns: list[str]) -> Iterator[ShardDocuments]:
     """
     first = 0
     for number, shard in enumerate(run.shards):
-        path = shard.tokenize.outputs["index"].path
+        path = shard.index.outputs["index"].path
         with run.store.open(path) as stream:
             file = pq.ParquetFile(stream)
             check_table(file.schema_arrow, INDEX, path)

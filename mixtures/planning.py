@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from dataflow.run import Run
+from mixtures.categories import Categories, categories_of
 from mixtures.crossing import crossed
 from mixtures.downsampling import kept, parts_for
 from mixtures.errors import PlanRefused
@@ -29,6 +30,7 @@ class Planned:
     rows : of the table
     resolved : the mixture's solution before down-sampling
     notes : lines behind the table
+    categories : what becomes of the categories of texts, where the corpus has any
     """
 
     recipe: MixtureRecipe
@@ -36,10 +38,13 @@ class Planned:
     resolved: Resolved
     spec: PlanSpec | None
     notes: tuple[str, ...]
+    categories: Categories | None = None
 
     def told(self) -> str:
         """The table and what there is to say about it."""
         lines = [*table(self.rows, self.resolved.budget), *self.notes]
+        if self.categories is not None:
+            lines += ["", *self.categories.told()]
         if self.spec is None and self.resolved.nearest is not None:
             lines += ["Nearest mixture that can be met:", as_yaml(self.recipe, self.resolved)]
         return "\n".join(lines)
@@ -95,7 +100,8 @@ def planned(recipe: MixtureRecipe, run: Run, stage: PlanSpec) -> Planned:
             f"Down-sampled so that documents are read as often as in a run of "
             f"{recipe.final_tokens:,} tokens."
         )
-    return Planned(recipe, tuple(rows), solved, spec, tuple(notes))
+    categories = categories_of(run, spec.components, {row.name: row.realised for row in rows})
+    return Planned(recipe, tuple(rows), solved, spec, tuple(notes), categories)
 
 
 def _why_not(solved: Resolved, recipe: MixtureRecipe) -> str:

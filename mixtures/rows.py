@@ -16,13 +16,13 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from dataflow.external import Records, sorted_records
+from dataflow.packedrows import packed_rows as rows_of
 from dataflow.run import Run
 from dataflow.sideindex import find_entries
-from dataflow.steps.lookup import ABSENT, ENTRY
+from dataflow.steps.lookup import ABSENT
 from mixtures.arrays import create_array, map_array
 from mixtures.errors import PlanError, PlanRefused
 
-_PLACED = np.dtype([("partition", "u4"), ("row", "u4"), ("document", "i8")])
 _ENTRIES = 1 << 20
 
 I64 = npt.NDArray[np.int64]
@@ -69,35 +69,9 @@ def document_number(run: Run, doc_id: str | bytes) -> int | None:
 def packed_rows(run: Run, scratch: Path, memory_bytes: int) -> Iterator[tuple[I64, I64]]:
     """Of each partition of the run in turn: the rows that were packed, ascending, and the numbers
     of their documents. Memory: ``memory_bytes``, and 32 bytes a document of one partition."""
-    ahead = np.zeros(0, _PLACED)
-    parts = sorted_records(
-        _placed(run), ("partition", "row", "document"), scratch, "rows", memory_bytes
+    return rows_of(
+        run.store, run.lookup, shard_starts(run), len(run.partitions), scratch, memory_bytes
     )
-    for number in range(len(run.partitions)):
-        held = [ahead]
-        while not len(held[-1]) or held[-1]["partition"][-1] <= number:
-            more = next(parts, None)
-            if more is None:
-                break
-            held.append(more)
-        ahead = np.concatenate(held)
-        cut = int(np.searchsorted(ahead["partition"], number, side="right"))
-        mine, ahead = ahead[:cut], ahead[cut:]
-        yield mine["row"].astype(np.int64), mine["document"].astype(np.int64)
-
-
-def _placed(run: Run) -> Iterator[Records]:
-    starts = shard_starts(run)
-    output = run.lookup.outputs["documents"]
-    yield np.zeros(0, _PLACED)  # or without any the sort would not know the records' type
-    with run.store.open(output.path) as stream:
-        while data := stream.read(_ENTRIES * ENTRY.itemsize):
-            entries = np.frombuffer(data, ENTRY)
-            entries = entries[entries["part"] != ABSENT]
-            found = np.empty(len(entries), _PLACED)
-            found["partition"], found["row"] = entries["partition"], entries["row"]
-            found["document"] = starts[entries["part"].astype(np.int64)] + entries["part_row"]
-            yield found
 
 
 def write_by_document(

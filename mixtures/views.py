@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dataflow.external import Records
+from dataflow.recipe.checks import SECTIONS
 from dataflow.run import PartitionRecords, Run
 from dataflow.signals import SIGNALS
 from mixtures.errors import PlanRefused
@@ -207,6 +208,12 @@ def _check(run: Run, views: Sequence[View]) -> dict[str, pa.DataType]:
                 raise PlanRefused(
                     f"found a condition on {name!r}, which says where a document is from and is no "
                     "measured signal; choose documents by sources, languages, tiers or domains"
+                )
+            section = SECTIONS.get(SIGNALS[name].producer)
+            if section is not None:
+                raise PlanRefused(
+                    f"{where}: signal {name!r} was not measured in this run; its recipe has no "
+                    f"`{section}:`, which measures it; add that and build the run again"
                 )
             raise PlanRefused(
                 f"{where}: signal {name!r} was not measured in this run; add a rule that names it "

@@ -24,14 +24,14 @@ def image_signals(documents: pa.Table) -> pa.Table:
     documents: n rows with ``text`` (string) and ``images`` (list of ``vl_data.images.IMAGE``;
         empty or null for a text).
     """
-    parents, images, count = _flat(documents)
+    parents, images, count = flat_images(documents)
     n = len(count)
     width, height = (
         images.field(side).to_numpy(zero_copy_only=False) for side in ("width", "height")
     )
     shorter, longer = np.minimum(width, height), np.maximum(width, height)
     with_images = count > 0
-    captions = _captions(images)
+    captions = told_captions(images)
     # The words of texts are only counted where they are asked for.
     words = np.zeros(n, np.int64)
     some = np.flatnonzero(with_images)
@@ -93,15 +93,15 @@ def captions_of(documents: pa.Table) -> tuple[I64, pa.Array, I64]:
 
     An image's caption is its ``caption``, else its ``alt``; one of white space alone is none.
     """
-    parents, images, _ = _flat(documents)
-    captions = _captions(images)
+    parents, images, _ = flat_images(documents)
+    captions = told_captions(images)
     there = captions.is_valid()
     rows = parents[there.to_numpy(zero_copy_only=False)]
     count = np.bincount(rows, minlength=documents.num_rows).astype(np.int64)
     return rows, captions.filter(there), count
 
 
-def _captions(images: pa.StructArray) -> pa.Array:
+def told_captions(images: pa.StructArray) -> pa.Array:
     """One text or null an image, without white space around."""
     given = []
     for field in ("caption", "alt"):
@@ -110,7 +110,7 @@ def _captions(images: pa.StructArray) -> pa.Array:
     return pc.coalesce(*given)
 
 
-def _flat(documents: pa.Table) -> tuple[I64, pa.StructArray, I64]:
+def flat_images(documents: pa.Table) -> tuple[I64, pa.StructArray, I64]:
     """(row of each image int64[m], images, images of each row int64[n])."""
     column = documents.column("images").combine_chunks()
     parents: I64 = pc.list_parent_indices(column).to_numpy(zero_copy_only=False).astype(np.int64)

@@ -112,6 +112,98 @@ _REPETITION = (
     ),
 )
 
+
+def _in_run(name: str, unit: str, low: float | None, high: float | None, doc: str) -> Signal:
+    return Signal(name, pa.float32(), unit, low, high, doc, LEYDEN, "image_reward")
+
+
+_IMAGE_REWARD = (
+    _in_run(
+        "caption.bits",
+        "bits",
+        0,
+        None,
+        "what the distinct words of a caption tell: for each the log2 of captions in the run per"
+        " caption with the word, to 1/256 bit; the least of any caption",
+    ),
+    _in_run(
+        "caption.word_bits",
+        "bits per word",
+        0,
+        None,
+        "the same, of all captions, per distinct word",
+    ),
+    _count(
+        "caption.own_words",
+        "words",
+        "distinct words that no other caption of the document has, the fewest of any caption",
+        "image_reward",
+    ),
+    _share(
+        "caption.number_frac", "of what stands between blanks, what has a digit", "image_reward"
+    ),
+    _share(
+        "caption.name_frac",
+        "of what stands between blanks, what begins with a capital letter inside a sentence",
+        "image_reward",
+    ),
+    _share(
+        "caption.echo_frac",
+        "distinct words that the image's file name, its other text or the document's title has too",
+        "image_reward",
+    ),
+    _share(
+        "caption.repeated_frac",
+        "captions seen before in the document, by their letters and digits",
+        "image_reward",
+    ),
+    _in_run(
+        "image_reward.gain",
+        "nats per byte",
+        None,
+        None,
+        "log-probability of a caption with its image less that with another's, by a model that"
+        " sees; the mean of the captions that it scored, down to 1/1024",
+    ),
+    _in_run(
+        "image_reward.gain_unseen",
+        "nats per byte",
+        None,
+        None,
+        "the same, less that without an image",
+    ),
+    _in_run(
+        "image_reward.informativeness",
+        "points",
+        0,
+        2,
+        "1/32 point for each bit of a caption, none for a file's name or a stock phrase; the mean"
+        " of the captions, down to 1/64",
+    ),
+    _in_run(
+        "image_reward.originality",
+        "points",
+        0,
+        1,
+        "1/4 point less for each doubling of the images that have the caption, 1/8 for each of"
+        " those that have its template; to 1/64",
+    ),
+    _in_run(
+        "image_reward.agreement",
+        "points",
+        0,
+        2,
+        "1 and 4 times the gain, of each caption that a model scored; the mean, down to 1/64",
+    ),
+    _in_run(
+        "image_reward.score",
+        "points",
+        0,
+        5,
+        "informativeness, originality and agreement (1 where no model has looked), to 1/64",
+    ),
+)
+
 _PREFERENCES = (
     Signal(
         "preference.gap",
@@ -127,7 +219,8 @@ _PREFERENCES = (
 )
 
 SIGNALS: dict[str, Signal] = {
-    signal.name: signal for signal in (*_IMAGES, *_CAPTIONS, *_REPETITION, *_PREFERENCES)
+    signal.name: signal
+    for signal in (*_IMAGES, *_CAPTIONS, *_REPETITION, *_IMAGE_REWARD, *_PREFERENCES)
 }
 """All signals by name, in the order in which their producers write them."""
 

@@ -36,14 +36,17 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--quick", action="store_true", help="a smoke test on small input; records nothing"
     )
     parser.add_argument("--json", action="store_true", help="print JSON lines instead of text")
-    parser.add_argument("--model", help="of tiles and questions: a name or a file")
+    parser.add_argument(
+        "--model",
+        help="of tiles and questions: a name or a file; of swapped_captions: a run's folder",
+    )
     parser.add_argument(
         "--corpus", type=Path, default=ROOT / "runs" / "quickstart", metavar="RUN",
         help="of questions: what the model reads first (default: runs/quickstart)",
     )  # fmt: skip
     parser.add_argument(
         "--device", choices=("cuda", "cpu"), default="cuda",
-        help="of tiles and questions; cpu only for a test",
+        help="of tiles and questions, cpu only for a test; and of swapped_captions",
     )  # fmt: skip
     parser.add_argument(
         "--documents", type=_count, metavar="N",

@@ -47,6 +47,11 @@ TRAINER_CASES = {
         Case("agreement", "logits and gradients beside transformers and the plain reference"),
         Case("pictures", "images from a run's shards to batches: images a second and core"),
         Case("tiles", "training steps with images, by tiles an image", gpu=True),
+        Case(
+            "swapped_captions",
+            "whether a model's gain tells captions of other pictures from true ones",
+            large=True,
+        ),
         Case("questions", "stages on made pictures, asked about unseen layouts", gpu=True),
     )
 }

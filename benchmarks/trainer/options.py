@@ -13,8 +13,9 @@ from benchmarks.harness import ROOT, Options
 class TrainerOptions(Options):
     """Of the cases that train a model with images.
 
-    ``model``: a name or a file, None for the case's own; ``device``: where; ``corpus``: a run whose
-    text the model learns first. ``documents``: of `plan_scale`'s index, None for its own number.
+    ``model``: a name or a file, or a trained model's folder, None for the case's own; ``device``:
+    where; ``corpus``: a run whose text the model learns first. ``documents``: of `plan_scale`'s
+    index, None for its own number.
     """
 
     model: str | None = None

@@ -18,6 +18,7 @@ from dataflow.sources.formats import FORMATS
 from dataflow.sources.synthesised.forms import FORMS
 from quality.language import CODES
 from quality.rules import Condition, Rule, RuleError
+from quality.signals import Producer
 from vl_data.tiling import TILINGS
 
 COLUMNS: dict[str, pa.DataType] = {
@@ -27,6 +28,9 @@ COLUMNS: dict[str, pa.DataType] = {
 """What rules, conditions and survivor expressions may name, with its type."""
 
 _LANGUAGES = ("lang.label", "caption.lang")
+
+SECTIONS: dict[Producer, str] = {"reward": "reward", "image_reward": "image_reward"}
+"""The section of a recipe by which a producer measures at all."""
 
 _NOT_PLAIN = ("image-text", "llava", "pdf-pages", "preferences")
 """Formats whose documents have images or spans, which damage would tear from their places."""
@@ -152,9 +156,12 @@ def check_survivor(tree: Tree, terms: list[str]) -> None:
     for i, text in enumerate(terms):
         path: Path = ("dedup", "survivor", i) if as_list else ("dedup", "survivor")
         try:
-            parse_term(text, COLUMNS)
+            columns = parse_term(text, COLUMNS).columns
         except ExpressionError as error:
             tree.problem(path, error.found, error.expected, error.nearest)
+            continue
+        for name in columns:
+            asked_for(tree, path, name, of_key=False)
 
 
 def expand_group(
@@ -280,12 +287,24 @@ def _known_column(tree: Tree, path: Path, name: str, language: bool, of_key: boo
         expected = "a signal (`python -m quality signals` lists them)"
         tree.problem(path, found, expected, nearest(name, COLUMNS), of_key)
         return False
+    if not asked_for(tree, path, name, of_key):
+        return False
     if name.startswith("lang.") and not language:
         tree.problem(
             path, name, "no language signal where `language.enabled` is false", None, of_key
         )
         return False
     return True
+
+
+def asked_for(tree: Tree, path: Path, name: str, of_key: bool) -> bool:
+    """Whether the recipe has the section that a signal is measured by, where it hangs on one."""
+    signal = SIGNALS.get(name)
+    section = None if signal is None else SECTIONS.get(signal.producer)
+    if section is None or tree.data.get(section) is not None:
+        return True
+    tree.problem(path, name, f"it only where the recipe has `{section}`", None, of_key)
+    return False
 
 
 def _check_rule(tree: Tree, at: Path, rule: Rule, language: bool) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from dataflow.recipe import checks
 from dataflow.recipe.models import Recipe, RuleEntry
 from dataflow.recipe.problems import Problem, RecipeError, nearest
+from dataflow.recipe.reward_checks import check_reward, check_tiers
 from dataflow.recipe.schema import note_schema_problems
 from dataflow.recipe.source_models import CleanStep, Source
 from dataflow.recipe.yaml_tree import Path as KeyPath
@@ -20,6 +21,7 @@ from dataflow.sources import Partition, PlanError, SourceSpec, plan
 from dataflow.sources.filesystems import is_remote, list_local, local_path
 from dataflow.sources.labels import problem as captions_problem
 from dataflow.sources.patterns import selector, split_pattern
+from vl_data.reward.scores_file import ScoresError, read_scores
 
 _M = TypeVar("_M", bound=BaseModel)
 Plans = dict[str, list[Partition]]
@@ -181,6 +183,9 @@ def _resolve(tree: Tree, folder: Path) -> dict[str, Any]:
         checks.check_survivor(tree, terms)
     _check_tokenizer(tree, folder)
     _check_previous(tree, folder)
+    check_reward(tree, folder)
+    _check_image_reward(tree, folder)
+    check_tiers(tree)
     if tree.problems:
         return data
     return _inherit(data, expanded)
@@ -227,6 +232,24 @@ def _check_previous(tree: Tree, folder: Path) -> None:
     previous = _get(tree.data, "split", "previous")
     if isinstance(previous, str) and "://" not in previous:
         _check_exists(tree, ("split", "previous"), folder / previous, "the folder of a run")
+
+
+def _check_image_reward(tree: Tree, folder: Path) -> None:
+    scores = _get(tree.data, "image_reward", "scores")
+    if not isinstance(scores, str):
+        return
+    at: KeyPath = ("image_reward", "scores")
+    if "://" in scores:
+        tree.problem(at, repr(scores), "a local file of scores")
+        return
+    known = len(tree.problems)
+    _check_exists(tree, at, folder / scores, "a file of `python -m trainer image-reward`")
+    if len(tree.problems) == known:
+        try:
+            read_scores(folder / scores)
+        except ScoresError as error:
+            found, _, expected = str(error).partition(", expected ")
+            tree.problem(at, f"{scores}: {found.removeprefix('found ')}", expected)
 
 
 def _check_exists(tree: Tree, at: KeyPath, path: Path, expected: str) -> None:

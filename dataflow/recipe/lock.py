@@ -37,6 +37,9 @@ PACKAGES = (
 )
 """Distributions that shape output: extraction, decoding, language, tokens, compression, hashes."""
 
+_OPTIONAL = ("reward", "image_reward", "tiers")
+"""Sections that later versions brought: a recipe without one has the lock that it had before."""
+
 _HEADER = """\
 # The recipe of this run with every default spelled out, presets expanded into rules, and the
 # versions of what shaped the output. It is itself a recipe. Relative paths start where the
@@ -67,7 +70,8 @@ def lock(recipe: Recipe, packages: Mapping[str, str]) -> str:
 
     ``load_recipe`` of it, with the recipe's folder, gives ``recipe`` again.
     """
-    plain = recipe.model_dump(by_alias=True, exclude={"lock", "rules", "clean"})
+    absent = {name for name in _OPTIONAL if getattr(recipe, name) is None}
+    plain = recipe.model_dump(by_alias=True, exclude={"lock", "rules", "clean", *absent})
     plain["clean"] = _steps(recipe.clean)
     for source, written in zip(recipe.sources, plain["sources"], strict=True):
         written["clean"] = _steps(source.clean or [])

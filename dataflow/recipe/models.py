@@ -99,6 +99,84 @@ class Near(Model):
     )
 
 
+def _ways(value: Any) -> Any:
+    """A single sum of signals stands for a list of it."""
+    return [value] if isinstance(value, dict) else value
+
+
+class Guard(Model):
+    """What is said when rules on `reward.*` take most of a category out of the corpus. Shares are
+    of bytes of text, of the documents that no other rule drops."""
+
+    loss: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.9, description="The share of a category above which its loss is told."
+    )
+    share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.001, description="The share of the corpus from which a category counts."
+    )
+    action: Literal["warn", "stop"] = Field(
+        default="warn", description="`stop` ends the build before anything is packed."
+    )
+
+
+class Reward(Model):
+    """What texts are worth, as signals `reward.*`: exactly one of ``student`` and ``scores``. They
+    drop nothing by themselves."""
+
+    student: Text | None = Field(
+        default=None,
+        description="What scores every document: `default`, the student that is shipped, or the "
+        "file of one (`python -m quality distill`).",
+    )
+    scores: Text | None = Field(
+        default=None,
+        description="A file of scores, by content (`python -m quality score --out`). Documents "
+        "that it does not have stay without.",
+    )
+    guard: Guard = Field(default=Guard(), description="Tells of categories that rules take away.")
+
+
+class Tiers(Model):
+    """Quality tiers: a column of the index, by which mixtures choose. They drop nothing. Documents
+    of a source and a language are ordered by score and cut where shares of their tokens lie below;
+    train documents say where."""
+
+    by: Annotated[
+        list[dict[Text, Annotated[int, Field(ge=1, le=100)]]],
+        Field(min_length=1, max_length=8),
+        BeforeValidator(_ways),
+    ] = Field(
+        default=[{"reward.depth": 1, "reward.helpfulness": 1}],
+        description="The score: signals of points with whole weights. Of a list the first of which "
+        "all signals are known; scores of two are never compared.",
+    )
+    quantiles: Annotated[
+        dict[Name, Annotated[float, Field(gt=0, le=1)]], Field(min_length=1, max_length=100)
+    ] = Field(
+        default={"low": 0.3, "medium": 0.75, "high": 1.0},
+        description="The tiers, and up to which share of tokens each goes; the highest to 1.",
+    )
+    min_documents: Annotated[int, Field(ge=1)] = Field(
+        default=100,
+        description="What a group has, at least, to be cut by itself; else its source decides, "
+        "else its language, else the corpus.",
+    )
+    min_tokens: Annotated[int, Field(ge=1)] = Field(
+        default=100_000, description="The same, in tokens."
+    )
+
+
+class ImageReward(Model):
+    """Signals of what captions are worth, and of whether they agree with their images. They drop
+    nothing by themselves."""
+
+    scores: Text | None = Field(
+        default=None,
+        description="What a model says of images and captions: a file of "
+        "`python -m trainer image-reward`. Without it agreement is unknown.",
+    )
+
+
 class Dedup(Model):
     """What counts as a duplicate, and which of several survives."""
 
@@ -189,6 +267,19 @@ class Recipe(Model):
         default=[], description="Text edits of every source that has no own `clean`."
     )
     language: Language = Field(default=Language(), description="Language identification.")
+    reward: Reward | None = Field(
+        default=None, description="What texts are worth: the signals `reward.*`."
+    )
+    image_reward: ImageReward | None = Field(
+        default=None,
+        description="What captions are worth: the signals `image_reward.*` and those of captions "
+        "in their run. `{}` measures them without a model.",
+    )
+    tiers: Tiers | None = Field(
+        default=None,
+        description="Quality tiers of kept documents; without it all are `unscored`. `{}`: by "
+        "depth and helpfulness.",
+    )
     dedup: Dedup = Field(default=Dedup(), description="Duplicates.")
     split: Split = Field(default=Split(), description="Held-out documents.")
     tokenizer: Tokenizer = Field(description="Where token ids come from.")

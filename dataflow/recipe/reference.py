@@ -35,6 +35,10 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("`rules.GROUP[]`", models.RuleEntry),
     ("`clean[]` and `sources[].clean[]`", source_models.CleanStep),
     ("`language`", models.Language),
+    ("`reward`", models.Reward),
+    ("`reward.guard`", models.Guard),
+    ("`image_reward`", models.ImageReward),
+    ("`tiers`", models.Tiers),
     ("`dedup`", models.Dedup),
     ("`dedup.near`", models.Near),
     ("`split`", models.Split),
@@ -108,9 +112,18 @@ def _default(field: FieldInfo) -> str:
         return f"`{format_size(value).replace(' ', '')}`"
     if isinstance(value, (list, dict, str)) and not value:
         return "empty"
-    if isinstance(value, list):
-        return "`[" + ", ".join(map(str, value)) + "]`"
+    if isinstance(value, (list, dict)):
+        return f"`{_flow(value)}`"
     return f"`{dump(value).removesuffix('...' + chr(10)).strip()}`"
+
+
+def _flow(value: Any) -> str:
+    """A value as YAML has it on one line."""
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_flow(one)}" for key, one in value.items()) + "}"
+    return str(value)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from dataflow.report.pools import Pool, Rows
 from dataflow.report.rules import RuleBook
 from dataflow.report.scales import FineHistogram
 from dataflow.report.tags import TagTotals, count_tags
+from dataflow.report.worth import Worth, read_worth
 from dataflow.signals import SIGNALS
 
 MAX_KEYS = 20_000
@@ -98,6 +99,7 @@ class Tally:
     licenses: dict[str, Flow] = field(default_factory=dict)
     images: ImageTotals = field(default_factory=ImageTotals)
     tags: TagTotals | None = None
+    worth: Worth = field(default_factory=Worth)
 
     def source(self, name: str) -> SourceTotals:
         return self.sources.setdefault(name, SourceTotals())
@@ -115,14 +117,25 @@ def collect(inputs: ReportInputs) -> Tally:
     for path in inputs.index:
         _walk_index(inputs, tally, path)
     tally.tags = count_tags(inputs)
+    tally.worth = read_worth(inputs)
     return tally
+
+
+_PRODUCERS = (
+    "scan",
+    "language",
+    "document",
+    "images",
+    "repetition",
+    "image_reward",
+    "reward",
+    "preference",
+)
 
 
 def _needed_columns(inputs: ReportInputs) -> dict[str, list[str]]:
     """Signals and document columns that some rule reads, by producer."""
-    needed: dict[str, list[str]] = {
-        name: [] for name in ("scan", "language", "document", "images", "repetition", "preference")
-    }
+    needed: dict[str, list[str]] = {name: [] for name in _PRODUCERS}
     for rules in inputs.rules.values():
         for rule in rules:
             for name in rule.columns:
@@ -151,7 +164,12 @@ def _walk_documents(inputs: ReportInputs, tally: Tally, number: int, partition: 
     if needed["scan"]:
         files[partition.scan] = needed["scan"]
     absent: list[str] = []
-    for path, producer in ((partition.images, "images"), (partition.repetition, "repetition")):
+    for path, producer in (
+        (partition.images, "images"),
+        (partition.repetition, "repetition"),
+        (partition.image_reward, "image_reward"),
+        (partition.reward, "reward"),
+    ):
         if path is None:
             absent += needed[producer]
         elif needed[producer]:

@@ -27,7 +27,8 @@ class ReportError(Exception):
 class Partition:
     """The row-aligned files of one partition, by path, and its two lists.
 
-    ``images`` and ``repetition`` are the signals of images, where there are any.
+    ``images`` and ``repetition`` are the signals of images, where there are any;
+    ``image_reward`` and ``reward`` are there where the recipe asks for them.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Partition:
     unreadable: str | None = None
     images: str | None = None
     repetition: str | None = None
+    image_reward: str | None = None
+    reward: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,8 @@ class ReportInputs:
     open : opens a path for random reads. Text is read for sampled documents only, and for
         conversations where there are tags.
     tags : a table of capability tags, where one is given.
+    tables : by folder and name, tables of the whole run, where there are any: ``tiers/cuts``,
+        ``tiers/shares``, ``reward/categories``.
     """
 
     partitions: tuple[Partition, ...]
@@ -68,6 +73,7 @@ class ReportInputs:
     rules: Mapping[str, tuple[Rule, ...]]
     open: Callable[[str], Any] = field(repr=False)
     tags: Path | None = None
+    tables: Mapping[str, str] = field(default_factory=dict)
 
 
 _ROLES = {
@@ -76,6 +82,8 @@ _ROLES = {
     "signals/language": "language",
     "signals/images": "images",
     "signals/repetition": "repetition",
+    "signals/image_reward": "image_reward",
+    "signals/reward": "reward",
     "ledger/dispositions": "dispositions",
     "ledger/spans": "spans",
     "ledger/unreadable": "unreadable",
@@ -116,6 +124,19 @@ def group_paths(paths: Sequence[str]) -> tuple[tuple[Partition, ...], tuple[str,
     return tuple(partitions), tuple(index)
 
 
+_OF_THE_RUN = ("tiers", "reward")
+
+
+def run_tables(paths: Sequence[str]) -> dict[str, str]:
+    """The tables of the whole run, by folder and name without key."""
+    found = {}
+    for path in paths:
+        folder, _, file = path.rpartition("/")
+        if folder in _OF_THE_RUN and file.endswith(".parquet"):
+            found[f"{folder}/{file.rpartition('-')[0]}"] = path
+    return found
+
+
 def lock_rules(lock: Mapping[str, Any]) -> dict[str, tuple[Rule, ...]]:
     """The rules of each source of a recipe lock, in the order in which they decide."""
     groups = lock.get("rules") or {}
@@ -147,7 +168,9 @@ def load_inputs(open_file: Callable[[str], Any], tags: Path | None = None) -> Re
     with open_file("journal/summary.json") as stream:
         summary = json.loads(bytes(stream.read()))
     partitions, index = group_paths(paths)
-    return ReportInputs(partitions, index, lock, summary, lock_rules(lock), open_file, tags)
+    return ReportInputs(
+        partitions, index, lock, summary, lock_rules(lock), open_file, tags, run_tables(paths)
+    )
 
 
 def local_opener(run: Path) -> Callable[[str], Any]:

@@ -26,6 +26,7 @@ from dataflow.report.sections.images import images_section
 from dataflow.report.sections.lookup import certificate_section, lookup_section
 from dataflow.report.sections.parts import reason
 from dataflow.report.sections.rules import rules_section, shown_rules
+from dataflow.report.sections.tiers import tiers_section
 from dataflow.report.shell import Page, assemble
 
 _CONTENTS = (
@@ -34,6 +35,7 @@ _CONTENTS = (
     ("rules", "Rules"),
     ("duplicates", "Duplicates"),
     ("corpus", "Corpus"),
+    ("tiers", "Tiers"),
     ("images", "Images"),
     ("cost", "Cost"),
     ("why", "Why"),
@@ -55,19 +57,21 @@ def write_report(inputs: ReportInputs) -> str:
     tally = collect(inputs)
     shown = shown_rules(tally)
     samples = take_samples(inputs, tally, shown)
-    images = images_section(tally)
+    images, tiers = images_section(tally), tiers_section(tally)
     body = join(
         flow_section(tally),
         reasons_section(tally),
         rules_section(tally, shown),
         duplicates_section(tally, samples, inputs.lock),
         corpus_section(tally),
+        tiers,
         images,
         cost_section(tally, inputs.summary),
         lookup_section(samples),
         certificate_section(inputs.summary, inputs.lock),
     )
-    contents = [entry for entry in _CONTENTS if entry[0] != "images" or images is not None]
+    absent = {name for name, part in (("images", images), ("tiers", tiers)) if part is None}
+    contents = [entry for entry in _CONTENTS if entry[0] not in absent]
     return _assemble(inputs, _header(tally, inputs), contents, body, samples)
 
 

@@ -15,8 +15,10 @@ _PLACES = {
     "document": ("documents", "documents"),
     "scan": ("scan", "signals"),
     "language": ("language", "signals"),
+    "reward": ("reward", "signals"),
     "images": ("images", "signals"),
     "captions": ("images", "signals"),
+    "image_reward": ("image_reward", "signals"),
 }
 """By producer: the role of the task's inputs, and that of their output."""
 
@@ -30,8 +32,8 @@ def join_signals(context: StepContext, columns: Sequence[str], position: int = 0
     """The named signal and document columns of one partition, row-aligned, in that order.
 
     ``position`` is the partition's place among the task's inputs ``documents``, ``scan``,
-    ``language`` and ``images``; ``repetition`` is one for all, and knows nothing of a partition
-    without images. Only the columns named are read; text never is.
+    ``language``, ``reward``, ``images`` and ``image_reward``; ``repetition`` is one for all, and
+    knows nothing of a partition without images. Only the columns named are read; text never is.
     """
     by_place: dict[tuple[str, str], list[str]] = {}
     found: dict[str, Any] = {}

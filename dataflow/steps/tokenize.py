@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dataflow.indexplaces import INDEX_FOLDER, index_kind
 from dataflow.roots import hex_root
 from dataflow.shardroots import shard_root, token_rows
 from dataflow.shards import index_table, write_token_shard
@@ -38,7 +39,9 @@ def run(context: StepContext) -> dict[str, Any]:
     index = index_table(
         places, places, tokens, shard=context.name, split=context.params["split"], images=images
     )
-    with context.create_table("index", "index", INDEX, kind="index") as out:
+    # In a run with tiers this is the index without them, which is not to be read for the run's.
+    folder = context.local.get("index", INDEX_FOLDER)
+    with context.create_table("index", folder, INDEX, kind=index_kind(folder)) as out:
         out.write(index)
     with context.store.stream(path) as stream:
         root = shard_root(token_rows(stream, context.name))

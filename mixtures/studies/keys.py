@@ -52,7 +52,7 @@ def recipe_content(name: str, kind: str, word: str) -> Any:
 
 
 def corpus_identity(uri: str) -> dict[str, str]:
-    """A run's logical root and the hash of its tokenizer.
+    """A run's logical root, the hash of its tokenizer, and the root of its tiers where it has any.
 
     Raises
     ------
@@ -60,4 +60,5 @@ def corpus_identity(uri: str) -> dict[str, str]:
         If it is no finished run.
     """
     run = Run.load(Store(uri))
-    return {"root": run.header["logical_root"], "tokenizer": run.tokenizer.stats["hash"]}
+    found = {"root": run.header["logical_root"], "tokenizer": run.tokenizer.stats["hash"]}
+    return found if run.grade is None else {**found, "tiers": run.header["tiers_root"]}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from trainer.evaluation import likelihood_command
+from trainer.evaluation import image_reward_command, likelihood_command
 from trainer.generation.command import known_device
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Add = Callable[[str, Callable[[argparse.Namespace], int], str], Any]
 def add_commands(add: Add) -> None:
     """Add them to the room's parser; ``add(name, run, text)`` makes a command's."""
     likelihood_command.add_command(add)
+    image_reward_command.add_command(add)
     sub = add(
         "evaluate", run_evaluate, "measure a model: loss, multiple choice, long contexts, pictures"
     )
