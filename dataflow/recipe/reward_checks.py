@@ -49,14 +49,19 @@ def check_reward(tree: Tree, folder: Path) -> None:
         return
     # What reads them compiles kernels: a recipe without them need not wait for that.
     from quality.reward.scores_file import ScoresError, read_scores
-    from quality.reward.student import load_student
-    from quality.reward.student.model import StudentError
+    from quality.reward.student import StudentError
+    from quality.reward.students import open_student
 
     try:
-        if key == "student":
-            load_student(path)
-        else:
+        if key == "scores":
             read_scores(path)
+            return
+        kind, _ = open_student(path)
+        if kind != "linear":
+            found = f"{name}: a {kind} student"
+            expected = "a linear one; of another kind take `scores`, the file that `python -m "
+            expected += f"quality score RUN --student {name} --out FILE` writes"
+            tree.problem(at, found, expected)
     except (StudentError, ScoresError) as error:
         tree.problem(at, *_parts(str(error), path, name))
 

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from dataflow.recipe import Recipe, RecipeError, load_recipe, lock
+from quality.reward.fasttext_student import fit_fasttext
 from quality.reward.scores_file import SCHEMA, TABLE
 from quality.reward.student.scoring import SHIPPED
+from tests.quality.reward.made import corpus
 
 HEAD = """\
 name: small
@@ -204,6 +206,13 @@ def test_a_file_of_scores_of_another_form_is_an_error_of_the_recipe(
     found = _problem(tmp_path, "reward: {scores: scores.parquet}\n")
     assert "recipe.yaml:6:18: reward.scores: found scores.parquet: " in found
     assert told in found
+
+
+def test_a_student_of_another_kind_is_taken_by_its_scores(tmp_path: Path) -> None:
+    fit_fasttext(*corpus(60), tmp_path / "student")
+    found = _problem(tmp_path, "reward: {student: student}\n")
+    assert "reward.student: found student: a fasttext student, expected a linear one" in found
+    assert "quality score RUN --student student --out FILE" in found
 
 
 @pytest.mark.parametrize("broken", ["cut", "text", "another format"])

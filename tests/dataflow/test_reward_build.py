@@ -19,10 +19,12 @@ import pytest
 
 from dataflow import code, graph, indexplaces
 from dataflow.build import build
+from dataflow.ids import content_id
 from dataflow.locks import BuildError
 from dataflow.recipe import load_recipe, plan_recipe
 from dataflow.retokenize import retokenize
 from dataflow.run import Run
+from dataflow.steps import reward as steps_reward
 from dataflow.store import Store
 from dataflow.tasks import STEP_MODULES
 from dataflow.tokenizer import train
@@ -317,7 +319,10 @@ def test_rules_and_survivors_may_ask_for_scores(tiered: Run, corpus: Path, tmp_p
         assert survivor_of >= signals[row["doc_id"]]["reward.helpfulness"]
 
 
-def test_a_file_of_scores_is_taken_by_content(tiered: Run, corpus: Path, tmp_path: Path) -> None:
+def test_a_file_of_scores_is_taken_by_content(
+    tiered: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps_reward, "_ROWS", 7)
     out = _copy(tiered, tmp_path)
     table = _scores_of(tiered, tmp_path / "scores.parquet", keep=0.6)
     scores = f"reward: {{scores: {tmp_path / 'scores.parquet'}}}\n"
@@ -497,6 +502,32 @@ def test_the_code_that_scores_and_cuts_is_in_the_keys() -> None:
     assert {"quality/reward/student/scoring.py", "kernels/text/gram_sums.py"} <= names("reward")
     assert {"quality/tiers.py", "dataflow/packedrows.py"} <= names("grade")
     assert not any(name.startswith(("kernels", "quality/reward")) for name in names("tier"))
+
+
+@pytest.mark.parametrize("reward", ["student: default", "scores: scores.parquet"])
+def test_a_run_that_keeps_nothing_has_tiers_of_nothing(
+    tiered: Run, tmp_path: Path, reward: str
+) -> None:
+    (tmp_path / "a.txt").write_text("A few words.")
+    (tmp_path / "empty.jsonl").write_text("")
+    content = content_id(b"A few words.")
+    row = {"content_id": content, **dict.fromkeys(SCORES, 1.0), "reward.category": "news"}
+    write_scores(tmp_path / "scores.parquet", [pa.Table.from_pylist([row])], "somebody")
+    (tmp_path / "recipe.yaml").write_text(
+        "name: none\nsources:\n  - {name: a, paths: [a.txt], rules: long}\n"
+        "  - {name: b, paths: [empty.jsonl]}\nrules: {long: [{signal: text.words, min: 50}]}\n"
+        f"tokenizer: {{use: {tiered.store.uri}/tokenizer/{tiered.tokenizer.stats['hash']}}}\n"
+        f"reward: {{{reward}}}\ntiers: {{}}\n"
+    )
+    build(tmp_path / "recipe.yaml", str(tmp_path / "run"), show=False)
+    run = Run.load(Store(str(tmp_path / "run")))
+    assert verify(run).problems == []
+    assert run.shards == []
+    assert run.grade is not None
+    assert run.table(run.grade, "shares").num_rows == run.table(run.grade, "cuts").num_rows == 0
+    assert run.categories is not None
+    (told,) = run.table(run.categories, "categories").to_pylist()
+    assert (told["documents"], told["other_documents"]) == (1, 1)
 
 
 def test_why_tells_scores_and_tier(tiered: Run) -> None:
