@@ -26,6 +26,7 @@ from mixtures.studies.results import (
     write_results,
     write_study,
 )
+from mixtures.studies.supply import check_supply
 from mixtures.studies.worker import WORKER
 
 STUDIES = Path("runs/studies")
@@ -59,7 +60,7 @@ def run_study(
     Raises
     ------
     RecipeError
-        If the study is wrong.
+        If the study is wrong, or a corpus cannot give what an arm's mixture asks for.
     StudyError
         If corpus or items cannot be made.
     RunError, PlanError
@@ -74,6 +75,7 @@ def run_study(
     with _interrupted_by_sigterm():
         arms = _arms(loaded, folder)
         write_mixtures(arms)
+        check_supply(loaded, arms)
         count = workers or study.workers or usual_workers()
         precision = study.precision or ("bf16" if ray is None and count_gpus() else "fp32")
         items = make_items(
