@@ -75,6 +75,7 @@ class Resolved:
     nearest : where it is not feasible: the nearest mixture that is, in the order of the components;
         None where there is none
     largest : the largest budget that the mixture can be met with as it is
+    can_spread : whether the other components that something is asked of have what is missing
     """
 
     rows: tuple[Row, ...]
@@ -83,6 +84,7 @@ class Resolved:
     weights: tuple[int, ...]
     nearest: tuple[Fraction, ...] | None
     largest: int
+    can_spread: bool
 
 
 def supply_of(component: Component, l1: int, inventory: Inventory) -> Supply:
@@ -120,7 +122,9 @@ def resolve(
     floors = [part.floor for part in parts.values()]
     least = least_of(budget // unit, floors)
     # The nearest mixture is in whole units, and none of it is to be raised by a part of one.
-    below = any((budget // unit) * share < at_least for share, at_least in zip(own, least, strict=True))
+    below = any(
+        (budget // unit) * share < at_least for share, at_least in zip(own, least, strict=True)
+    )
     shares = with_floors(own, floors) if below and any(own) else own
     limits = [supply[c.name].epoch_tokens * c.passes for c in components]
     whole = [limit // unit for limit in limits]
@@ -131,10 +135,12 @@ def resolve(
     lacking = [amount > limit for amount, limit in zip(wanted, whole, strict=True)]
     near = nearest(budget // unit, shares, whole, floors) if any(shares) else None
     # Where it takes what nothing was asked of, that is told and not done.
-    spread = near is not None and not any(
-        amount and not share for amount, share in zip(near, shares, strict=True)
+    can_spread = (
+        near is not None
+        and not any(empty)
+        and not any(amount and not share for amount, share in zip(near, shares, strict=True))
     )
-    spreads = any(lacking) and recipe.on_shortage == "spread" and spread
+    spreads = any(lacking) and recipe.on_shortage == "spread" and can_spread
     feasible = any(shares) and not any(empty) and (not any(lacking) or spreads)
     realised = near if spreads and near is not None else wanted
     weights = whole_weights(shares) if any(shares) else (0,) * len(shares)
@@ -169,6 +175,7 @@ def resolve(
         weights,
         _as_shares(near, budget // unit) if not feasible else None,
         largest_budget(shares, whole) * unit if any(shares) else 0,
+        can_spread,
     )
 
 

@@ -70,7 +70,7 @@ def nearest(
 
     Parameters
     ----------
-    shares : none below its floor, but for less than a unit of the budget
+    shares : with the sum 1, none below its floor but for less than a unit of the budget
 
     Returns
     -------
@@ -80,6 +80,9 @@ def nearest(
     least = least_of(budget, floors or [Fraction(0)] * len(shares))
     if any(limit < at_least for limit, at_least in zip(limits, least, strict=True)):
         return None
+    wanted = apportioned(budget, shares)
+    if all(amount <= limit for amount, limit in zip(wanted, limits, strict=True)):
+        return wanted
     asked = [limit if share > 0 else 0 for limit, share in zip(limits, shares, strict=True)]
     missing = budget - sum(asked)
     if missing <= 0:
