@@ -107,10 +107,8 @@ def planned(recipe: MixtureRecipe, run: Run, stage: PlanSpec) -> Planned:
 def _why_not(solved: Resolved, recipe: MixtureRecipe) -> str:
     told = "The mixture cannot be met. As it is, it can be met up to a budget of "
     told += f"{solved.largest:,} tokens"
-    if solved.can_spread:
-        return told + "; with on_shortage: spread the others take what is missing."
-    if solved.nearest is not None:
-        return told + ". All that is asked for has too little together: the nearest takes more."
+    if recipe.on_shortage == "refuse" and solved.nearest is not None:
+        told += "; with on_shortage: spread the others take what is missing"
     return told + "."
 
 

@@ -9,14 +9,7 @@ from fractions import Fraction
 from mixtures.inventory import Inventory
 from mixtures.recipe.models import MixtureRecipe
 from mixtures.recipe.shares import percent
-from mixtures.solving import (
-    apportioned,
-    largest_budget,
-    least_of,
-    nearest,
-    whole_weights,
-    with_floors,
-)
+from mixtures.solving import apportioned, largest_budget, spread, whole_weights, with_floors
 from mixtures.spec import Component
 
 
@@ -75,7 +68,6 @@ class Resolved:
     nearest : where it is not feasible: the nearest mixture that is, in the order of the components;
         None where there is none
     largest : the largest budget that the mixture can be met with as it is
-    can_spread : whether the other components that something is asked of have what is missing
     """
 
     rows: tuple[Row, ...]
@@ -84,7 +76,6 @@ class Resolved:
     weights: tuple[int, ...]
     nearest: tuple[Fraction, ...] | None
     largest: int
-    can_spread: bool
 
 
 def supply_of(component: Component, l1: int, inventory: Inventory) -> Supply:
@@ -120,12 +111,7 @@ def resolve(
     components = recipe.drawn()
     own = shares_of(recipe, supply)
     floors = [part.floor for part in parts.values()]
-    least = least_of(budget // unit, floors)
-    # The nearest mixture is in whole units, and none of it is to be raised by a part of one.
-    below = any(
-        (budget // unit) * share < at_least for share, at_least in zip(own, least, strict=True)
-    )
-    shares = with_floors(own, floors) if below and any(own) else own
+    shares = with_floors(own, floors) if any(own) else own
     limits = [supply[c.name].epoch_tokens * c.passes for c in components]
     whole = [limit // unit for limit in limits]
     wanted = apportioned(budget // unit, shares) if any(shares) else (0,) * len(shares)
@@ -133,16 +119,10 @@ def resolve(
         bool(part.weight or part.times) and not supply[name].tokens for name, part in parts.items()
     ]
     lacking = [amount > limit for amount, limit in zip(wanted, whole, strict=True)]
-    near = nearest(budget // unit, shares, whole, floors) if any(shares) else None
-    # Where it takes what nothing was asked of, that is told and not done.
-    can_spread = (
-        near is not None
-        and not any(empty)
-        and not any(amount and not share for amount, share in zip(near, shares, strict=True))
-    )
-    spreads = any(lacking) and recipe.on_shortage == "spread" and can_spread
+    nearest = spread(budget // unit, shares, whole, floors) if any(shares) else None
+    spreads = any(lacking) and recipe.on_shortage == "spread" and nearest is not None
     feasible = any(shares) and not any(empty) and (not any(lacking) or spreads)
-    realised = near if spreads and near is not None else wanted
+    realised = nearest if spreads and nearest is not None else wanted
     weights = whole_weights(shares) if any(shares) else (0,) * len(shares)
     if spreads or recipe.final_tokens is not None:
         weights = realised  # so that it comes out to the sequence: no more is there
@@ -158,7 +138,7 @@ def resolve(
             why.append("matches nothing" if empty[i] else "matches nothing, and nothing is asked")
         elif lacking[i]:
             why.append(f"capped: {limits[i]:,} tokens in {component.passes} epochs")
-            if whole[i] < least[i]:
+            if limits[i] // unit < (budget // unit * floors[i]).__floor__():
                 why.append("too little for its floor")
         if spreads and realised[i] > wanted[i]:
             why.append(f"{(realised[i] - wanted[i]) * unit:,} tokens spread to it from others")
@@ -173,9 +153,8 @@ def resolve(
         budget,
         feasible,
         weights,
-        _as_shares(near, budget // unit) if not feasible else None,
+        _as_shares(nearest, budget // unit) if not feasible else None,
         largest_budget(shares, whole) * unit if any(shares) else 0,
-        can_spread,
     )
 
 

@@ -53,64 +53,40 @@ def apportioned(budget: int, shares: Sequence[Fraction]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def least_of(budget: int, floors: Sequence[Fraction]) -> list[int]:
-    """What floors are in whole numbers: as little of a unit is not asked for."""
-    return [math.floor(budget * floor) for floor in floors]
-
-
-def nearest(
+def spread(
     budget: int,
     shares: Sequence[Fraction],
     limits: Sequence[int],
     floors: Sequence[Fraction] | None = None,
 ) -> tuple[int, ...] | None:
-    """The nearest mixture that can be met: those that lack give all they have, and what is missing
-    goes to the others in proportion to their shares. Where all of those are used up, the rest comes
-    from the ones that were asked nothing, in proportion to what they have.
-
-    Parameters
-    ----------
-    shares : with the sum 1, none below its floor but for less than a unit of the budget
+    """The nearest feasible mixture: those that lack give all they have, and what is missing goes to
+    the others in proportion to their shares.
 
     Returns
     -------
-    Whole numbers with the sum ``budget``, none above its limit or below its floor; None where there
-    are none: all have too little together, or one too little for its floor.
+    Whole numbers with the sum ``budget``, none above its limit; None where there are none: the
+    components with a share have too little together, or one too little for its floor.
     """
-    least = least_of(budget, floors or [Fraction(0)] * len(shares))
+    least = [math.floor(budget * floor) for floor in floors or [Fraction(0)] * len(shares)]
     if any(limit < at_least for limit, at_least in zip(limits, least, strict=True)):
         return None
-    wanted = apportioned(budget, shares)
-    if all(amount <= limit for amount, limit in zip(wanted, limits, strict=True)):
-        return wanted
-    asked = [limit if share > 0 else 0 for limit, share in zip(limits, shares, strict=True)]
-    missing = budget - sum(asked)
-    if missing <= 0:
-        return _filled(budget, shares, asked)
-    spare = [limit - amount for limit, amount in zip(limits, asked, strict=True)]
-    if sum(spare) < missing:
-        return None
-    more = _filled(missing, [Fraction(amount, sum(spare)) for amount in spare], spare)
-    return tuple(a + b for a, b in zip(asked, more, strict=True))
-
-
-def _filled(budget: int, shares: Sequence[Fraction], limits: Sequence[int]) -> tuple[int, ...]:
-    """Whole numbers with the sum ``budget``, in proportion up to the limits; those with a share
-    have enough together."""
     full: set[int] = set()
     while True:
         left = budget - sum(limits[i] for i in full)
         open_ones = [i for i, share in enumerate(shares) if share > 0 and i not in full]
         total = sum((shares[i] for i in open_ones), Fraction(0))
+        if left < 0 or (left and not open_ones):
+            return None
         over = {i for i in open_ones if left * shares[i] > limits[i] * total}
         if not over:
             break
         full |= over
+    if not open_ones:
+        return tuple(limits[i] if i in full else 0 for i in range(len(shares)))
+    given = apportioned(left, [shares[i] / total for i in open_ones])
     found = [limits[i] if i in full else 0 for i in range(len(shares))]
-    if open_ones:
-        given = apportioned(left, [shares[i] / total for i in open_ones])
-        for i, amount in zip(open_ones, given, strict=True):
-            found[i] = amount
+    for i, amount in zip(open_ones, given, strict=True):
+        found[i] = amount
     return tuple(found)
 
 

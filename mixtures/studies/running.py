@@ -26,7 +26,6 @@ from mixtures.studies.results import (
     write_results,
     write_study,
 )
-from mixtures.studies.supply import check_supply
 from mixtures.studies.worker import WORKER
 
 STUDIES = Path("runs/studies")
@@ -60,7 +59,7 @@ def run_study(
     Raises
     ------
     RecipeError
-        If the study is wrong, or a corpus cannot give what an arm's mixture asks for.
+        If the study is wrong.
     StudyError
         If corpus or items cannot be made.
     RunError, PlanError
@@ -75,7 +74,6 @@ def run_study(
     with _interrupted_by_sigterm():
         arms = _arms(loaded, folder)
         write_mixtures(arms)
-        check_supply(loaded, arms)
         count = workers or study.workers or usual_workers()
         precision = study.precision or ("bf16" if ray is None and count_gpus() else "fp32")
         items = make_items(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mixtures.recipe import MixtureRecipe, mixture_of
 from mixtures.resolving import Supply, resolve
-from mixtures.solving import apportioned, largest_budget, nearest, whole_weights, with_floors
+from mixtures.solving import apportioned, largest_budget, spread, whole_weights, with_floors
 
 WEIGHTS = st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(any)
 
@@ -43,28 +43,25 @@ def test_floors_hold_and_the_others_keep_their_ratios(weights: list[int], low: l
     assert len({f / s for f, s in above}) <= 1
 
 
-def feasible_by_force(budget: int, limits: list[int]) -> bool:
-    ranges = [range(limit + 1) for limit in limits]
+def feasible_by_force(budget: int, shares: list[Fraction], limits: list[int]) -> bool:
+    ranges = [
+        range((limit if share else 0) + 1) for limit, share in zip(limits, shares, strict=True)
+    ]
     return any(sum(amounts) == budget for amounts in itertools.product(*ranges))
 
 
 @settings(max_examples=150, deadline=None)
 @given(WEIGHTS, st.integers(1, 12), st.lists(st.integers(0, 9), min_size=4, max_size=4))
-def test_the_nearest_can_be_met_and_is_in_proportion(
+def test_spreading_finds_one_where_there_is_one(
     weights: list[int], budget: int, most: list[int]
 ) -> None:
     shares, limits = shares_of(weights), most[: len(weights)]
-    found = nearest(budget, shares, limits)
-    assert (found is not None) == feasible_by_force(budget, limits)
+    found = spread(budget, shares, limits)
+    assert (found is not None) == feasible_by_force(budget, shares, limits)
     if found is None:
         return
     assert sum(found) == budget
     assert all(a <= limit for a, limit in zip(found, limits, strict=True))
-    # What nothing is asked of gives only where the others are used up.
-    used_up = sum(m for m, share in zip(limits, shares, strict=True) if share) < budget
-    if used_up:
-        assert all(a == m for a, m, share in zip(found, limits, shares, strict=True) if share)
-        return
     assert all(not a for a, share in zip(found, shares, strict=True) if not share)
     # What is below its limit gets the same multiple of its share, to one unit.
     scale = [(a, s) for a, s, m in zip(found, shares, limits, strict=True) if s and a < m]
@@ -73,88 +70,6 @@ def test_the_nearest_can_be_met_and_is_in_proportion(
         full = [(m, s) for a, s, m in zip(found, shares, limits, strict=True) if s and a == m]
         assert all(abs(a - level * s) <= len(weights) for a, s in scale)
         assert all(m <= level * s + len(weights) for m, s in full)
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    WEIGHTS,
-    st.integers(1, 40),
-    st.lists(st.integers(0, 30), min_size=4, max_size=4),
-    st.lists(st.integers(0, 5), min_size=4, max_size=4),
-)
-def test_the_nearest_keeps_floors_and_is_its_own_nearest(
-    weights: list[int], budget: int, most: list[int], low: list[int]
-) -> None:
-    floors = [Fraction(f, 20) for f in low[: len(weights)]]
-    shares, limits = with_floors(shares_of(weights), floors), most[: len(weights)]
-    least = [int(budget * floor) for floor in floors]
-    found = nearest(budget, shares, limits, floors)
-    enough = sum(limits) >= budget
-    assert (found is not None) == (
-        enough and all(m >= f for m, f in zip(limits, least, strict=True))
-    )
-    if found is None:
-        return
-    assert sum(found) == budget
-    assert all(f <= a <= m for f, a, m in zip(least, found, limits, strict=True))
-    assert nearest(budget, [Fraction(a, budget) for a in found], limits, floors) == found
-    wanted = apportioned(budget, shares)
-    if all(a <= m for a, m in zip(wanted, limits, strict=True)):
-        assert found == wanted, "what can be met is its own nearest"
-
-
-@settings(max_examples=300, deadline=None)
-@given(
-    WEIGHTS,
-    st.integers(1, 40),
-    st.lists(st.integers(1, 200), min_size=4, max_size=4),
-    st.lists(st.integers(0, 5), min_size=4, max_size=4),
-    st.lists(st.integers(1, 3), min_size=4, max_size=4),
-    st.sampled_from([1, 7]),
-    st.sampled_from(["refuse", "spread"]),
-)
-def test_a_mixture_s_nearest_is_met_as_it_is_written(
-    weights: list[int],
-    budget: int,
-    tokens: list[int],
-    low: list[int],
-    epochs: list[int],
-    unit: int,
-    on_shortage: str,
-) -> None:
-    """Pasted in the mixture's place it comes out as it says, and spreading does the same."""
-    names = "abcd"[: len(weights)]
-    parts: dict[str, dict[str, object]] = {
-        name: {"sources": [name], "weight": str(share), "floor": f"{floor}/20", "epochs": most}
-        for name, share, floor, most in zip(names, shares_of(weights), low, epochs, strict=False)
-    }
-    supplies = {
-        name: Supply(1, amount, amount) for name, amount in zip(names, tokens, strict=False)
-    }
-    asked = mixture_of({"components": parts, "on_shortage": on_shortage})
-    found = resolve(asked, supplies, budget * unit, unit)
-    if found.feasible:
-        assert all(row.realised <= row.limit for row in found.rows)
-        return
-    spreads = mixture_of({"components": parts, "on_shortage": "spread"})
-    assert resolve(spreads, supplies, budget * unit, unit).feasible == (
-        found.can_spread and on_shortage == "refuse"
-    )
-    if found.nearest is None:
-        caps = [row.limit // unit for row in found.rows]
-        least = [budget * floor // 20 for floor in low]
-        assert sum(caps) < budget or any(m < f for m, f in zip(caps, least, strict=False))
-        return
-    written = {
-        name: {**part, "weight": str(share)}
-        for (name, part), share in zip(parts.items(), found.nearest, strict=True)
-    }
-    pasted = resolve(mixture_of({"components": written}), supplies, budget * unit, unit)
-    assert pasted.feasible
-    assert [Fraction(row.realised, budget * unit) for row in pasted.rows] == list(found.nearest)
-    if found.can_spread:
-        spread = resolve(spreads, supplies, budget * unit, unit)
-        assert [row.realised for row in spread.rows] == [row.realised for row in pasted.rows]
 
 
 @given(WEIGHTS, st.lists(st.integers(0, 9), min_size=4, max_size=4))
@@ -207,15 +122,6 @@ def test_less_than_a_floor_is_refused_though_others_have_more() -> None:
     assert not found.feasible
     assert found.nearest is None
     assert "too little for its floor" in found.rows[1].why[-1]
-
-
-def test_what_nothing_is_asked_of_is_told_as_nearest_and_not_taken_by_itself() -> None:
-    parts = {"a": {"sources": ["a"], "weight": "100%"}, "b": {"sources": ["b"], "weight": 0}}
-    asked = mixture_of({"components": parts, "on_shortage": "spread"})
-    found = resolve(asked, supply(100, 1000), 1000)
-    assert not found.feasible
-    assert not found.can_spread
-    assert found.nearest == (Fraction(400, 1000), Fraction(600, 1000))
 
 
 def test_what_matches_nothing_is_never_spread_away() -> None:

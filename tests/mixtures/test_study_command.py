@@ -192,7 +192,7 @@ def test_what_the_engine_wrote_is_judged(
     }
     content = {
         "name": "faked", "question": "?", "corpus": {"run": str(corpus)}, "model": "tiny",
-        "stage": "text_8k", "scale": "1/64", "tokens": 4096, "seeds": 4, "baseline": "clean", "arms": arms,
+        "stage": "text_8k", "tokens": 4096, "seeds": 4, "baseline": "clean", "arms": arms,
     }  # fmt: skip
     path = tmp_path / "faked.yaml"
     path.write_bytes(orjson.dumps(content))

@@ -123,7 +123,7 @@ def test_repetitions_go_through_the_engine_and_share_runs(
     Path("mine.yaml").write_text("name: mine\ncomponents: {all: {weight: 100%}}\n")
     content = {
         "name": "faked", "question": "?", "corpus": {"run": "corpus"}, "model": "tiny",
-        "stage": "text_8k", "scale": "1/64", "tokens": 4096, "seeds": 4, "baseline": "clean",
+        "stage": "text_8k", "tokens": 4096, "seeds": 4, "baseline": "clean",
         "arms": {
             "clean": {"mixture": "mine.yaml"},
             "null": {"mixture": "mine.yaml", "role": "null", "seeds": [10, 11, 12, 13]},

@@ -39,7 +39,6 @@ def _study(tmp_path: Path, corpus: Path, name: str = "s", **changes: Any) -> Pat
         "corpus": {"run": str(corpus)},
         "model": "tiny",
         "stage": "text_8k",
-        "scale": "1/64",
         "tokens": 4096,
         "seeds": 4,
         "baseline": "clean",
