@@ -114,8 +114,14 @@ deps-debian-docs:  ## Install the Debian packages that recipes/debian-docs.yaml 
 	    installation-guide-amd64 manpages-de manpages-fr manpages-ja manpages-ru manpages-zh \
 	    manpages-pl apache2-doc python3.11-doc python-skimage-doc
 
+deps-manuals:  ## Install the Debian packages that recipes/studies/manuals-corpus.yaml reads (needs apt and root)
+	apt-get update
+	apt-get install -y --no-install-recommends apache2-doc cppreference-doc-en-html debian-handbook debian-policy \
+	    developers-reference erlang-doc gimp-help-en git-doc kicad-doc-en libboost1.74-doc linux-doc-6.1 octave-doc \
+	    postgresql-doc-15 python-django-doc python-pandas-doc python-scipy-doc python-sqlalchemy-doc python3.11-doc rust-doc
+
 clean:  ## Remove runs and caches, not the environment
 	rm -rf runs .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 .PHONY: help setup corpus check verify report why train ablate test test-long test-gpu kernel-report lint format bench \
-    bench-kernels bench-trainer deps-debian-docs clean
+    bench-kernels bench-trainer deps-debian-docs deps-manuals clean

@@ -22,7 +22,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         prog="python -m benchmarks",
         description="Measure the engine beside its peers; one JSON line a result is appended to\n"
         "benchmarks/results.jsonl.",
-        epilog=f"benchmarks:\n{names}\n  {'all':<14} each of these\n"
+        epilog=f"benchmarks:\n{names}\n  {'all':<14} each of these that needs no GPU\n"
         f"  {'results':<14} write benchmarks/RESULTS.md from benchmarks/results.jsonl",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,7 +54,8 @@ def main() -> int:
         sources = (RESULTS, *(folder / room / "results.jsonl" for room in ("kernels", "trainer")))
         write_results(sources, folder / "RESULTS.md")
         return 0
-    names = list(CASES) if "all" in chosen.names else list(dict.fromkeys(chosen.names))
+    usual = [name for name, case in CASES.items() if not case.gpu]
+    names = usual if "all" in chosen.names else list(dict.fromkeys(chosen.names))
     if len(names) > 1:
         # Each in a process of its own: pinning and thread counts are set before any import.
         return max(_in_a_process(name) for name in names)

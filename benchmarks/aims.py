@@ -66,6 +66,7 @@ AIMS = (
     ),
     Aim("reward", "scan and student", "value", ">=", 20),
     Aim("reward", "scan, student and network", "value", ">=", 5),
+    Aim("reward_gpu", "cascade", "value", ">=", 200_000),
     Aim("extract", "read", "ratio", ">=", 0.9),
     Aim("chain", "scan, decide and dedup", "value", ">=", 8),
     Aim("chain", "whole chain", "ratio", ">=", 0.8),

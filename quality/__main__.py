@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="write the rewards of all documents to this Parquet file instead"
     )
     score.add_argument("--student", type=Path, help="its file (default: the shipped one)")
+    score.add_argument(
+        "--device", default="cpu", help="of a cascade's network, such as cuda (default: cpu)"
+    )
     score.set_defaults(run=_score)
     label.add_parser(commands)
     add_distill(commands)

@@ -10,11 +10,13 @@ from benchmarks.harness import Options, Report
 
 @dataclass(frozen=True)
 class Case:
-    """One benchmark: what it measures, and whether it runs on one core."""
+    """One benchmark: what it measures, whether it runs on one core, and whether on a GPU, which
+    ``all`` does without."""
 
     name: str
     summary: str
     one_core: bool = True
+    gpu: bool = False
 
     def run(self, report: Report, options: Options) -> None:
         """Import the benchmark's module and run it."""
@@ -29,6 +31,7 @@ CASES = {
         Case("extract", "reading WARC files, against bare fastwarc and resiliparse"),
         Case("language", "language identification of full texts"),
         Case("reward", "rewards: the linear student, behind the scan, and a cascade"),
+        Case("reward_gpu", "rewards by a cascade whose network reads all, on a CUDA GPU", gpu=True),
         Case("tokenize", "tiktoken against tokenizers, from the same merges"),
         Case("images", "images: decode, hygiene and hashes, against img2dataset's resizing"),
         Case("dedup", "near-duplicate removal with exact verification"),

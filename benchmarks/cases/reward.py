@@ -35,7 +35,7 @@ def run(report: Report, options: Options) -> None:
     sides = {
         "student, signals at hand": lambda: seconds(lambda: student.score(texts.array, signals)),
         "scan and student": lambda: seconds(lambda: student.score(texts.array)),
-        "scan, student and network": _cascade(texts.array, scores),
+        "scan, student and network": cascade_over(texts.array, scores, MIDDLE),
         FLOOR: floor_of(texts),
     }
     report.add(f"input: {texts.label}", megabytes, "MB")
@@ -45,7 +45,16 @@ def run(report: Report, options: Options) -> None:
         report.add(name, megabytes / time, "MB/s", peer=FLOOR, ratio=taken[FLOOR] / time)
 
 
-def _cascade(texts: pa.Array, scores: NDArray[np.float64]) -> Callable[[], float]:
+def cascade_over(
+    texts: pa.Array, scores: NDArray[np.float64], middle: float, device: str = "cpu"
+) -> Callable[[], float]:
+    """A timer of a cascade whose network reads the ``middle`` share of texts, on a device.
+
+    Parameters
+    ----------
+    texts : n strings
+    scores : float64[n, scores], by the linear student
+    """
     import torch
 
     from quality.reward.cascade.network import Network, Shape
@@ -58,7 +67,7 @@ def _cascade(texts: pa.Array, scores: NDArray[np.float64]) -> Callable[[], float
         path = Path(folder) / "cascade.zip"
         student = load_student()
         trust = np.ones(len(SCORES))
-        path.write_bytes(write_cascade(student, network, trust, Middle.of(scores, MIDDLE)))
-        cascade = load_cascade(path)
+        path.write_bytes(write_cascade(student, network, trust, Middle.of(scores, middle)))
+        cascade = load_cascade(path).to(device)
     cascade.score(texts.slice(0, 50))
     return lambda: seconds(lambda: cascade.score(texts))

@@ -7,10 +7,8 @@ measured of it lies in the study's folder.
 
 from __future__ import annotations
 
-import fcntl
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +17,30 @@ import orjson
 
 from mixtures.studies.evaluating import bits_per_byte, item_metrics
 from mixtures.studies.recipe import HeldOutOf, WatchOf
+from mixtures.studies.store import (
+    TRAIN,
+    TRAINING,
+    Stopping,
+    alone,
+    beside_others,
+    drop_weights,
+    has_weights,
+    read,
+    write,
+)
 from mixtures.studies.watching import Verdict, Watch, read_curve
 from mixtures.studies.worker import Ended, Hold, WorkerLost
 
 ATTEMPTS = 3
 """A run that was killed is tried twice again."""
 
-TRAIN, TRAINING, TRIES, LOCK = "train", "training.json", "attempts.jsonl", "lock"
-EVALUATION, RESULT = "evaluation.json", "result.json"
+TRIES, EVALUATION, RESULT = "attempts.jsonl", "evaluation.json", "result.json"
 FINISHED, FAILED, DIVERGED, KILLED = "finished", "failed", "diverged", "killed"
 
 Told = Callable[[str, int], None]
 """Told of a run's key and the tokens that it has trained."""
+
+_Measured = tuple[str, str, dict[str, Any], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -39,7 +49,8 @@ class Job:
 
     ``store`` is the training's folder, ``folder`` the study's of this run. ``train`` are the
     trainer's arguments without its folder; ``evaluated`` the key of what is measured, on
-    ``corpus``, with the files of ``items`` by name.
+    ``corpus``, with the files of ``items`` by name. ``keep``: whether its weights stay once it has
+    been measured.
     """
 
     key: str
@@ -53,15 +64,12 @@ class Job:
     watch: WatchOf
     evaluated: str
     identity: dict[str, Any]
-
-
-class Stopping(Exception):
-    """The study is being ended; what runs is ended too, and goes on another time."""
+    keep: bool = True
 
 
 def known_result(job: Job) -> dict[str, Any] | None:
     """The result of a run that needs no more work: finished and measured so, or diverged."""
-    found = _read(job.folder / RESULT)
+    found = read(job.folder / RESULT)
     if found is None or found["evaluated"] != job.evaluated:
         return None
     return found if found["state"] in (FINISHED, DIVERGED) else None
@@ -80,14 +88,13 @@ def execute(
     if (known := known_result(job)) is not None:
         return known
     job.folder.mkdir(parents=True, exist_ok=True)
-    with _alone(job.store, stopping):
-        training = _train(job, hold, told, stopping)
-    _link(job.folder / TRAIN, job.store / TRAIN)
-    state, why = training["state"], training["why"]
-    metrics: dict[str, Any] = {}
-    samples: dict[str, Any] = {}
-    if state == FINISHED:
-        state, why, metrics, samples = _evaluate(job, hold, stopping)
+    measured = None
+    while measured is None:
+        with alone(job.store, stopping):
+            training = _train(job, hold, told, stopping)
+        _link(job.folder / TRAIN, job.store / TRAIN)
+        measured = _measured(job, training, hold, stopping)
+    state, why, metrics, samples = measured
     curve, final, _ = read_curve(job.store / TRAIN / "metrics.jsonl")
     result = {
         "key": job.key,
@@ -105,12 +112,28 @@ def execute(
         "evaluated": job.evaluated,
     }
     write(job.folder / RESULT, result)
+    if not job.keep and state == FINISHED:
+        with alone(job.store, stopping):
+            drop_weights(job.store)
     return result
 
 
+def _measured(
+    job: Job, training: dict[str, Any], hold: Hold, stopping: Callable[[], bool]
+) -> _Measured | None:
+    """State, why, metrics, and samples; None where another study that keeps no weights has deleted
+    them since they were trained."""
+    if training["state"] != FINISHED:
+        return training["state"], training["why"], {}, {}
+    with beside_others(job.store, stopping):
+        if not has_weights(read(job.store / TRAINING) or {}):
+            return None
+        return _evaluate(job, hold, stopping)
+
+
 def _train(job: Job, hold: Hold, told: Told, stopping: Callable[[], bool]) -> dict[str, Any]:
-    known = _read(job.store / TRAINING)
-    if known is not None and known["state"] in (FINISHED, DIVERGED):
+    known = read(job.store / TRAINING)
+    if known is not None and known["state"] in (FINISHED, DIVERGED) and has_weights(known):
         told(job.key, job.tokens)
         return known
     folder = job.store / TRAIN
@@ -190,10 +213,7 @@ def _was_bad(folder: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _evaluate(
-    job: Job, hold: Hold, stopping: Callable[[], bool]
-) -> tuple[str, str, dict[str, Any], dict[str, Any]]:
-    """State, why, metrics, and samples."""
+def _evaluate(job: Job, hold: Hold, stopping: Callable[[], bool]) -> _Measured:
     metrics: dict[str, Any] = {}
     samples: dict[str, Any] = {}
     answers: dict[str, Any] = {}
@@ -247,22 +267,6 @@ def _ask(
     return KILLED, why, {}
 
 
-def write(path: Path, content: Any) -> None:
-    """A JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
-    part.replace(path)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        found: dict[str, Any] = orjson.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    return found
-
-
 def _outcome(path: Path) -> dict[str, Any]:
     """The last line that a command wrote for machines."""
     lines = path.read_bytes().splitlines() if path.exists() else []
@@ -281,19 +285,3 @@ def _last_words(path: Path) -> str:
 def _link(link: Path, target: Path) -> None:
     if not link.is_symlink() and not link.exists():
         link.symlink_to(target.resolve(), target_is_directory=True)
-
-
-@contextmanager
-def _alone(folder: Path, stopping: Callable[[], bool]) -> Iterator[None]:
-    """Wait until no other study trains this run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("wb") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if stopping():
-                    raise Stopping from None
-                time.sleep(1)
-        yield

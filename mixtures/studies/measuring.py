@@ -9,9 +9,9 @@ import orjson
 
 from mixtures.studies.asking import ask
 from mixtures.studies.corpora import Corpus
-from mixtures.studies.executing import write
 from mixtures.studies.keys import file_key, run_key
 from mixtures.studies.recipe import BenchmarkOf, HeldOutOf, ItemsOf
+from mixtures.studies.store import write
 
 GENERATED = "generated"
 

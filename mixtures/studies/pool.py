@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mixtures.studies.executing import Job, Stopping, Told, execute
+from mixtures.studies.executing import Job, Told, execute
+from mixtures.studies.store import Stopping
 from mixtures.studies.worker import WORKER, Hold, Worker
 
 _THREADS = (

@@ -175,5 +175,6 @@ class StudyRecipe(_Part):
     power: float = Field(default=0.8, gt=0, lt=1)
     precision: Literal["fp32", "bf16"] | None = None
     save_every: int = Field(default=500, ge=1)
+    keep_checkpoints: bool = True
     watch: WatchOf = WatchOf()
     workers: int | None = Field(default=None, ge=1)

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 
 from mixtures.studies.arms import Arm
-from mixtures.studies.executing import write
 from mixtures.studies.recipe import StudyRecipe
+from mixtures.studies.store import write
 
 STUDY, RESULTS = "study.json", "results.jsonl"
 NOT_RUN = "it has not been run yet"

@@ -139,6 +139,7 @@ def plan_jobs(
                     watch=study.watch,
                     evaluated=run_key([judge.root, hashes, held_out.model_dump(mode="json")]),
                     identity=identity,
+                    keep=study.keep_checkpoints,
                 )
     return list(jobs.values()), keys
 

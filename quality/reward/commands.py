@@ -170,7 +170,7 @@ def score_file(options: argparse.Namespace) -> int:
     from quality.reward.score_documents import score_documents
     from quality.reward.students import open_student
 
-    kind, student = open_student(options.student)
+    kind, student = open_student(options.student, options.device)
     show = _watch()
 
     def watch(documents: int, size: int) -> None:

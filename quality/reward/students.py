@@ -19,8 +19,10 @@ class AnyStudent(Protocol):
     def score(self, texts: pa.Array) -> pa.Table: ...
 
 
-def open_student(path: Path | None) -> tuple[str, AnyStudent]:
+def open_student(path: Path | None, device: str = "cpu") -> tuple[str, AnyStudent]:
     """A student and its kind; None: the linear one that is shipped.
+
+    ``device`` is that of a cascade's network; the others have nothing that runs on one.
 
     Raises
     ------
@@ -37,5 +39,5 @@ def open_student(path: Path | None) -> tuple[str, AnyStudent]:
         if cascade:
             from quality.reward.cascade.scoring import load_cascade
 
-            return "cascade", load_cascade(path)
+            return "cascade", load_cascade(path).to(device)
     return "linear", load_student(path)

@@ -96,6 +96,7 @@ def train(given: dict[str, str]) -> tuple[dict[str, Any], int]:
             time.sleep(600)
         slow = act == "slow" or (act in ("nan", "climb") and step > 5)
         time.sleep(0.3 if slow else 0.001)
+    (out / "checkpoints" / f"step-{STEPS:08d}").mkdir(parents=True, exist_ok=True)
     return {"ok": True, "state": "finished", "step": STEPS, "tokens": tokens, "why": ""}, 0
 
 

@@ -127,6 +127,22 @@ def test_what_is_measured_anew_is_not_trained_anew(tmp_path: Path, corpus: Path)
     assert found.results[0]["metrics"]["bits_per_byte"]["all"] == pytest.approx(1.5)
 
 
+def test_weights_that_are_not_kept_are_made_again_where_they_are_wanted(
+    tmp_path: Path, corpus: Path
+) -> None:
+    out = tmp_path / "out"
+    first = _run(_study(tmp_path, corpus, keep_checkpoints=False), out)
+    assert first.complete
+    assert not list((out / ".runs").glob("*/train/checkpoints"))
+    assert _run(_study(tmp_path, corpus, keep_checkpoints=False), out).results == first.results
+    assert _starts(out) == 8, "its results stand without the weights"
+    metrics = {"held_out": {"sources": ["prose"]}}
+    found = _run(_study(tmp_path, corpus, metrics=metrics), out)
+    assert found.complete
+    assert _starts(out) == 16
+    assert len(list((out / ".runs").glob("*/train/checkpoints/step-*"))) == 8
+
+
 def test_identical_arms_are_computed_once_and_said_to_be(tmp_path: Path, corpus: Path) -> None:
     same = _arm("all", None)
     path = _study(tmp_path, corpus, arms={"clean": same, "again": same})

@@ -89,7 +89,15 @@ class Cascade:
         return table
 
     def to(self, device: str) -> Cascade:
-        """The same with its network on a device."""
+        """The same with its network on a device.
+
+        Raises
+        ------
+        StudentError
+            If it is a GPU and there is none.
+        """
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise StudentError(f"device: found no CUDA GPU for {device!r}, expected one, or cpu")
         self.network.to(device)
         return self
 

@@ -163,6 +163,9 @@ def test_kinds_are_told_apart_by_their_files(tmp_path: Path) -> None:
     _cascade(tmp_path / "cascade.zip", 3, 6)
     assert open_student(tmp_path / "cascade.zip")[0] == "cascade"
     assert open_student(None)[0] == "linear"
+    if not torch.cuda.is_available():
+        with pytest.raises(StudentError, match="found no CUDA GPU for 'cuda', expected one, or"):
+            open_student(tmp_path / "cascade.zip", "cuda")
     with pytest.raises(StudentError, match="found no readable file"):
         open_student(tmp_path / "none.zip")
 

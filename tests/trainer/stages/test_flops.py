@@ -169,7 +169,8 @@ def parameters(model: ModelRecipe) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "activated", "total"), [("400m", 415.66, 1076.26), ("1b-8b", 989.07, 7595.10)]
+    ("name", "activated", "total"),
+    [("100m", 104.84, 331.33), ("400m", 415.66, 1076.26), ("1b-8b", 989.07, 7595.10)],
 )
 def test_parameters_of_the_presets(name: str, activated: float, total: float) -> None:
     model = load_model(name)

@@ -119,7 +119,7 @@ def test_nearest_name_of_an_unknown_stage_or_model() -> None:
 
 
 def test_names_of_models() -> None:
-    assert set(names_of("models")) >= {"tiny", "400m", "1b-8b", "minimax-text-01"}
+    assert set(names_of("models")) >= {"tiny", "100m", "400m", "1b-8b", "minimax-text-01"}
     for name in names_of("models"):
         assert load_model(name) == load_model(RECIPES / "models" / f"{name}.yaml")
 
