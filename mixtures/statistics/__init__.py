@@ -4,7 +4,7 @@
 many of them; ``bootstrap`` is a second interval; ``power``, ``detectable``, ``detectable_grid``
 and ``needed`` say what a design sees; ``discriminative_power`` whether a metric tells good from
 bad; ``equivalence`` whether an effect is no larger than a margin; ``turning`` where a loss turns
-under repetition.
+under repetition, and ``rise_differences`` what that costs one tier more than another.
 """
 
 from mixtures.statistics.comparison import Compared, compare, items_only
@@ -15,6 +15,8 @@ from mixtures.statistics.equivalence import Equivalence, equivalence
 from mixtures.statistics.errors import StatisticsError
 from mixtures.statistics.multiple import benjamini_hochberg, dunnett, holm
 from mixtures.statistics.resampling import Interval, bootstrap
+from mixtures.statistics.rises import RiseDifference, rise_differences
+from mixtures.statistics.turning_data import as_runs
 from mixtures.statistics.turning_points import Estimate, Turning, turning, turning_difference
 
 __all__ = [
@@ -24,8 +26,10 @@ __all__ = [
     "Equivalence",
     "Estimate",
     "Interval",
+    "RiseDifference",
     "StatisticsError",
     "Turning",
+    "as_runs",
     "benjamini_hochberg",
     "bootstrap",
     "compare",
@@ -38,6 +42,7 @@ __all__ = [
     "items_only",
     "needed",
     "power",
+    "rise_differences",
     "turning",
     "turning_difference",
 ]

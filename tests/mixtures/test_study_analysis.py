@@ -308,6 +308,22 @@ def test_where_repetition_turns(tmp_path: Path) -> None:
         assert f"{name} has its least loss at" in analysis.decision
     assert "low turns" in analysis.decision
     assert "epochs before high" in analysis.decision
+    gaps = analysis.repetition.gaps
+    assert [(gap.one, gap.other, gap.rises.epochs) for gap in gaps] == [
+        ("low", "high", e) for e in epochs[1:]
+    ]
+    # From 1 to 16 epochs low goes 0.02 (3^2 - 1) up, high 0.02 (3^2 - 1) down.
+    assert gaps[-1].rises.difference == pytest.approx(0.32, abs=0.02)
+    assert "16 epochs instead of 1 cost low 0.3" in analysis.decision
+    assert "more than high (95" in analysis.decision
+
+
+def test_tiers_that_rise_alike_are_not_told_apart(tmp_path: Path) -> None:
+    rise = {e: 2.2 + 0.1 * (e - 1) ** 1.5 for e in (1, 2, 4, 8)}
+    analysis = analysed(tmp_path, *invented.repetition({"low": rise, "high": rise}))
+    assert analysis.repetition is not None
+    assert len(analysis.repetition.gaps) == 3
+    assert "costs one of them more than another is not shown either" in analysis.decision
 
 
 def test_a_loss_that_does_not_turn_has_no_number(tmp_path: Path) -> None:

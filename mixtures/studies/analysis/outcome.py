@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 import orjson
 
+from mixtures.statistics import RiseDifference
+
 FORMAT = "leyden.study-analysis"
 VERSION = 1
 
@@ -181,6 +183,16 @@ class TierTurning:
 
 
 @dataclass(frozen=True)
+class RiseGap:
+    """What ``epochs`` instead of the fewest cost tier ``one`` and tier ``other``, and the
+    difference (`mixtures.statistics.rises`)."""
+
+    one: str
+    other: str
+    rises: RiseDifference
+
+
+@dataclass(frozen=True)
 class Repetition:
     """A study of repetition: each tier, what lies between the tiers, and the sentence."""
 
@@ -188,6 +200,7 @@ class Repetition:
     unit: str
     tiers: tuple[TierTurning, ...]
     differences: tuple[str, ...]
+    gaps: tuple[RiseGap, ...]
     text: str
 
 

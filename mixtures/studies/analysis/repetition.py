@@ -13,14 +13,22 @@ from mixtures.statistics import (
     Estimate,
     StatisticsError,
     Turning,
+    as_runs,
+    rise_differences,
     turning,
     turning_difference,
 )
-from mixtures.studies.analysis.outcome import Repetition, Span, TierPoint, TierTurning
+from mixtures.studies.analysis.outcome import (
+    Repetition,
+    RiseGap,
+    Span,
+    TierPoint,
+    TierTurning,
+)
 from mixtures.studies.analysis.records import StudyData
 from mixtures.studies.analysis.scores import Metric
 from mixtures.studies.errors import StudyError
-from mixtures.studies.wording import interval, listed, number, percent
+from mixtures.studies.wording import interval, listed, number, percent, probability
 
 _CURVE = 60
 """Points of a drawn curve."""
@@ -53,12 +61,14 @@ def repetition(data: StudyData, metric: Metric | None) -> Repetition | None:
     if not tiers:
         return None
     differences = _differences(data, points, fits)
+    gaps = _gaps(data, metric, points)
     return Repetition(
         metric=metric.name,
         unit=metric.unit,
         tiers=tuple(tiers),
         differences=tuple(differences),
-        text=_sentence(data, metric, tiers, differences),
+        gaps=tuple(gaps),
+        text=_sentence(data, metric, tiers, differences, gaps),
     )
 
 
@@ -83,11 +93,16 @@ def _points(data: StudyData, metric: Metric) -> dict[str, list[TierPoint]]:
 
 
 def _fit(data: StudyData, metric: Metric, points: list[TierPoint]) -> Turning:
-    """The fit takes what falls with better training: what rises is turned round."""
+    return turning(*_arrays(metric, points), same="tokens", level=1 - data.alpha)
+
+
+def _arrays(metric: Metric, points: list[TierPoint]) -> tuple[list[float], list[float], list[int]]:
+    """Epochs, losses and seeds of the runs. The statistics take what falls with better training:
+    what rises is turned round."""
     epochs = [point.epochs for point in points for _ in point.losses]
     losses = [-metric.sign * loss for point in points for loss in point.losses]
     seeds = [seed for point in points for seed in point.seeds]
-    return turning(epochs, losses, seeds, same="tokens", level=1 - data.alpha)
+    return epochs, losses, seeds
 
 
 def _turned(metric: Metric, tier: str, points: list[TierPoint], fit: Turning) -> TierTurning:
@@ -150,8 +165,25 @@ def _differences(
     return said
 
 
+def _gaps(data: StudyData, metric: Metric, points: dict[str, list[TierPoint]]) -> list[RiseGap]:
+    """What repetition costs one tier more than another, where both were run alike."""
+    found = []
+    for one, other in combinations(points, 2):
+        try:
+            first, second = (as_runs(*_arrays(metric, points[tier])) for tier in (one, other))
+            rises = rise_differences(first, second, level=1 - data.alpha)
+        except StatisticsError:
+            continue  # too few runs: the warnings of the study say which are missing
+        found += [RiseGap(one, other, rise) for rise in rises]
+    return found
+
+
 def _sentence(
-    data: StudyData, metric: Metric, tiers: list[TierTurning], differences: list[str]
+    data: StudyData,
+    metric: Metric,
+    tiers: list[TierTurning],
+    differences: list[str],
+    gaps: list[RiseGap],
 ) -> str:
     clauses = [_clause(data, metric, tier) for tier in tiers]
     text = f"By {metric.name}, {'; '.join(clauses)}"
@@ -161,7 +193,21 @@ def _sentence(
     elif len(tiers) > 1:
         names = listed([tier.tier for tier in tiers])
         text += f"; that {names} turn at different epochs is not shown"
+    seen = [gap for gap in gaps if gap.rises.p_adjusted < data.alpha]
+    text += "".join(f"; {_dearer(data, gap)}" for gap in seen)
+    if gaps and not seen:
+        text += "; that repetition costs one of them more than another is not shown either"
     return f"{text}."
+
+
+def _dearer(data: StudyData, gap: RiseGap) -> str:
+    rises, level = gap.rises, percent(1 - data.alpha)
+    dear, other = (gap.one, gap.other) if rises.difference > 0 else (gap.other, gap.one)
+    return (
+        f"{rises.epochs:g} epochs instead of {rises.fewest:g} cost {dear} "
+        f"{number(abs(rises.difference))} more than {other} ({level} interval of {gap.one} less "
+        f"{gap.other} {interval(rises.low, rises.high)}, {probability(rises.p_adjusted)} by Holm)"
+    )
 
 
 def _clause(data: StudyData, metric: Metric, tier: TierTurning) -> str:

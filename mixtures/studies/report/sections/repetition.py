@@ -6,7 +6,7 @@ from dataflow.report.markup import Child, Safe, tag
 from dataflow.report.sections.parts import Cell, Column, Row, figure, section, table
 from mixtures.studies.analysis.outcome import Repetition, TierTurning
 from mixtures.studies.report.charts import Series, lines
-from mixtures.studies.wording import listed, number
+from mixtures.studies.wording import bare, interval, listed, number, signed
 
 
 def repetition_section(found: Repetition) -> Safe:
@@ -36,6 +36,7 @@ def repetition_section(found: Repetition) -> Safe:
         ),
         _table(found),
         *(tag("p", text) for text in found.differences),
+        *([_rises(found)] if found.gaps else []),
         *_notes(found),
     )
 
@@ -68,6 +69,46 @@ def _table(found: Repetition) -> Safe:
         cells.append("not shown" if worse is None else Cell(f"{worse:g}", worse))
         rows.append(Row(cells))
     return table(heads, rows, "Turning points by tier, in epochs.", sortable=False)
+
+
+def _rises(found: Repetition) -> Safe:
+    heads = [
+        Column("Epochs"),
+        Column("Tier", False),
+        Column("Rise of its loss"),
+        Column("Other tier", False),
+        Column("Rise of its loss"),
+        Column("Difference"),
+        Column("Interval"),
+        Column("p", hint="two-sided, paired by seed, after Holm over all rows"),
+        Column("Seeds"),
+    ]
+    rows = []
+    for gap in found.gaps:
+        rises = gap.rises
+        rows.append(
+            Row(
+                [
+                    Cell(f"{rises.epochs:g}", rises.epochs),
+                    gap.one,
+                    Cell(signed(rises.one), rises.one),
+                    gap.other,
+                    Cell(signed(rises.other), rises.other),
+                    Cell(signed(rises.difference), rises.difference),
+                    interval(rises.low, rises.high),
+                    bare(rises.p_adjusted),
+                    Cell(f"{rises.seeds}", rises.seeds),
+                ]
+            )
+        )
+    fewest = found.gaps[0].rises.fewest
+    return table(
+        heads,
+        rows,
+        f"What repetition costs: the loss at each number of epochs less that at {fewest:g}. No "
+        "curve is assumed.",
+        sortable=False,
+    )
 
 
 def _notes(found: Repetition) -> list[Safe]:
