@@ -1,8 +1,10 @@
 """``python -m benchmarks.studies STUDY --repetitions N``: run a study N times over and count.
 
 Each repetition has seeds and samples of documents of its own and lies in ``runs/studies/NAME-N``;
-trainings are shared with every other study, and the same command goes on where it stopped. Exit
-codes: 0 all runs finished, 1 some did not (the table says so), 2 the study is wrong, 130 stopped.
+trainings are shared with every other study, and the same command goes on where it stopped. What a
+complete repetition found is appended to ``benchmarks/studies/results.jsonl`` and taken from there
+another time, on another machine too where its corpus is the same. Exit codes: 0 all runs finished,
+1 some did not (the table says so), 2 the study is wrong, 130 stopped.
 """
 
 from __future__ import annotations
@@ -14,13 +16,17 @@ from pathlib import Path
 
 import orjson
 
+from benchmarks.studies.record import RECORD, Repetition, key_of, record, recorded
 from benchmarks.studies.redrawing import write_redrawn
 from benchmarks.studies.tally import Tally, tally
 from benchmarks.studies.telling import told
 from dataflow.recipe import RecipeError
+from dataflow.recipe.yaml_tree import parse
 from mixtures.studies.analysis.reading import read_study
 from mixtures.studies.command import STUDIES, judge
+from mixtures.studies.corpora import Corpora
 from mixtures.studies.errors import StudyError
+from mixtures.studies.loading import load_study
 from mixtures.studies.running import run_study
 from mixtures.studies.worker import WORKER
 
@@ -33,8 +39,10 @@ def repeat(
     ray: str | None = None,
     progress: bool = True,
     command: Sequence[str] = WORKER,
+    kept: Path = RECORD,
 ) -> tuple[Tally, Path]:
-    """Run the repetitions, judge each, write ``repetitions.json`` and ``.md``; returns the folder.
+    """Run the repetitions that are not in the record ``kept``, judge each, write
+    ``repetitions.json`` and ``.md``; returns the folder.
 
     Raises
     ------
@@ -44,12 +52,19 @@ def repeat(
         If a repetition cannot be run.
     """
     folder = STUDIES / f"{study.stem}.repetitions"
-    analyses = []
+    known, corpora = recorded(kept), Corpora(folder / "corpora")
+    repetitions = []
     for path in write_redrawn(study, turns, folder):
-        found = run_study(path, workers=workers, ray=ray, progress=progress, command=command)
-        analysis, _ = judge(read_study(found.folder), found.folder)
-        analyses.append(analysis)
-    counted = tally(study.stem, analyses)
+        loaded = load_study(path)
+        key = key_of(parse(str(path), path.read_bytes()).data, loaded.recipe, corpora)
+        if key not in known:
+            found = run_study(path, workers=workers, ray=ray, progress=progress, command=command)
+            analysis, _ = judge(read_study(found.folder), found.folder)
+            known[key] = Repetition.of(analysis, key)
+            if analysis.complete:
+                record(kept, known[key])
+        repetitions.append(known[key])
+    counted = tally(study.stem, repetitions)
     (folder / "repetitions.json").write_bytes(
         orjson.dumps(counted.as_json(), option=orjson.OPT_INDENT_2)
     )
@@ -68,12 +83,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repetitions", type=int, default=10, metavar="N")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that train at once")
     parser.add_argument("--ray", metavar="ADDRESS", help="train over this Ray cluster")
+    parser.add_argument(
+        "--record", type=Path, default=RECORD, metavar="FILE", help="what is known already"
+    )
     options = parser.parse_args(arguments)
     if options.repetitions < 1:
         parser.error(f"--repetitions: found {options.repetitions}, expected 1 or more")
     try:
         found, folder = repeat(
-            options.study, options.repetitions, workers=options.workers, ray=options.ray
+            options.study,
+            options.repetitions,
+            workers=options.workers,
+            ray=options.ray,
+            kept=options.record,
         )
     except RecipeError as error:
         sys.stderr.write(f"error: {error}\n")

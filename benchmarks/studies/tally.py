@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from benchmarks.studies.record import Judgement, Repetition
 from mixtures.statistics import Components, power
-from mixtures.studies.analysis.outcome import Analysis, Comparison, MetricAnalysis
 
 LEAST_NULLS = 20
 """Null pairs that a rate of false findings is told of."""
@@ -58,23 +58,26 @@ class Tally:
         return asdict(self)
 
 
-def tally(study: str, analyses: Sequence[Analysis]) -> Tally:
-    """Count judgements over the repetitions' analyses, one or more of them."""
-    named = [(a.study, m) for a in analyses for m in a.metrics if m.primary]
-    untested = [f"{a.study}: no finished run has {a.primary}" for a in analyses
-                if not any(m.primary for m in a.metrics)]  # fmt: skip
-    untested += [f"{name}: {c.arm} against {c.against}: {c.note}" for name, metric in named
-                 for c in _all(metric) if c.p is None]  # fmt: skip
-    metrics = [metric for _, metric in named]
-    alpha = analyses[0].alpha
-    orders = [metric.ordering.monotone for metric in metrics if metric.ordering is not None]
-    passed = [n.passed for m in metrics for n in m.nulls if n.passed is not None]
+def tally(study: str, repetitions: Sequence[Repetition]) -> Tally:
+    """Count judgements over repetitions, one or more of them."""
+    untested = [
+        f"{one.study}: no finished run has {one.metric}" for one in repetitions if not one.measured
+    ]
+    untested += [
+        f"{one.study}: {c.arm} against {c.against}: {c.note}"
+        for one in repetitions
+        for c in (*one.effects, *one.steps, *(null for null, _ in one.nulls))
+        if c.p is None
+    ]
+    alpha = repetitions[0].alpha
+    orders = [one.monotone for one in repetitions if one.monotone is not None]
+    passed = [said for one in repetitions for _, said in one.nulls if said is not None]
     return Tally(
         study=study,
-        metric=analyses[0].primary,
-        planned=len(analyses),
-        complete=sum(a.complete for a in analyses),
-        effects=tuple(_effects(metrics, alpha)),
+        metric=repetitions[0].metric,
+        planned=len(repetitions),
+        complete=sum(one.complete for one in repetitions),
+        effects=tuple(_effects(repetitions, alpha)),
         order=_count("all doses in order", sum(orders), len(orders), None) if orders else None,
         nulls=_count("null pairs found to differ", passed.count(False), len(passed), alpha)
         if passed
@@ -83,24 +86,18 @@ def tally(study: str, analyses: Sequence[Analysis]) -> Tally:
     )
 
 
-def _all(metric: MetricAnalysis) -> list[Comparison]:
-    steps = [] if metric.ordering is None else list(metric.ordering.steps)
-    return [*metric.comparisons, *steps, *(null.comparison for null in metric.nulls)]
-
-
-def _effects(metrics: Sequence[MetricAnalysis], alpha: float) -> list[Count]:
+def _effects(repetitions: Sequence[Repetition], alpha: float) -> list[Count]:
     """Each arm against the baseline, then each dose against the one below it; once each."""
-    by_pair: dict[tuple[str, str], list[Comparison]] = {}
-    for metric in metrics:
-        steps = () if metric.ordering is None else metric.ordering.steps
-        known = {(c.arm, c.against) for c in metric.comparisons}
-        for c in [*metric.comparisons, *(s for s in steps if (s.arm, s.against) not in known)]:
+    by_pair: dict[tuple[str, str], list[Judgement]] = {}
+    for one in repetitions:
+        known = {(c.arm, c.against) for c in one.effects}
+        for c in [*one.effects, *(s for s in one.steps if (s.arm, s.against) not in known)]:
             if c.p is not None and c.effect is not None:
                 by_pair.setdefault((c.arm, c.against), []).append(c)
     return [_effect(arm, against, tests, alpha) for (arm, against), tests in by_pair.items()]
 
 
-def _effect(arm: str, against: str, tests: Sequence[Comparison], alpha: float) -> Count:
+def _effect(arm: str, against: str, tests: Sequence[Judgement], alpha: float) -> Count:
     effect = float(np.mean([c.effect for c in tests]))
     seen = sum(c.p is not None and c.p < alpha for c in tests)
     promised = float(np.mean([_power(c, effect, alpha) for c in tests]))
@@ -108,7 +105,7 @@ def _effect(arm: str, against: str, tests: Sequence[Comparison], alpha: float) -
     return _count(f"{arm} against {against}", seen, len(tests), promised, effect, corrected)
 
 
-def _power(c: Comparison, effect: float, alpha: float) -> float:
+def _power(c: Judgement, effect: float, alpha: float) -> float:
     if not c.se:  # runs that vary in nothing: the test says what the effect is
         return float(c.p is not None and c.p < alpha)
     components = Components(**c.components, groups=1 if c.paired else 2, items=c.items)

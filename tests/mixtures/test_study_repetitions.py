@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import orjson
 import pytest
 
 from benchmarks.studies.__main__ import main, repeat
+from benchmarks.studies.record import Repetition, record, recorded
 from benchmarks.studies.redrawing import redrawn
 from benchmarks.studies.tally import tally
 from benchmarks.studies.telling import told
 from mixtures.studies.analysis import analyse
-from mixtures.studies.analysis.outcome import Analysis
 from mixtures.studies.analysis.reading import read_study
+from mixtures.studies.errors import StudyError
 from mixtures.studies.loading import load_study
 from tests.mixtures import invented_studies as invented
 from tests.mixtures.made_runs import Made, make_run
@@ -23,9 +25,9 @@ RECIPES = Path(__file__).resolve().parents[2] / "recipes/studies"
 FAKE = (str(Path(__file__).with_name("fake_trainer.py")),)
 
 
-def invented_analyses(
+def invented_repetitions(
     folder: Path, effects: dict[str, float], times: int, **lost: Any
-) -> list[Analysis]:
+) -> list[Repetition]:
     """Of a study's results invented with other noise each time."""
     found = []
     for turn in range(times):
@@ -33,7 +35,8 @@ def invented_analyses(
         rows = invented.results(content, effects, sigma_pair=0.02, seed=turn)
         if lost and turn == 0:
             rows = invented.lose(rows, **lost)
-        found.append(analyse(read_study(invented.write(folder / str(turn), content, rows))))
+        analysis = analyse(read_study(invented.write(folder / str(turn), content, rows)))
+        found.append(Repetition.of(analysis, str(turn)))
     return found
 
 
@@ -67,7 +70,7 @@ def test_the_nulls_are_runs_of_the_quickstart_study() -> None:
 
 def test_effects_are_counted_beside_their_promise(tmp_path: Path) -> None:
     effects = {"noise10": 0.012, "noise30": 0.3}
-    found = tally("invented", invented_analyses(tmp_path, effects, 12))
+    found = tally("invented", invented_repetitions(tmp_path, effects, 12))
     by_name = {count.what: count for count in found.effects}
     assert list(by_name) == [
         "noise10 against clean", "noise30 against clean", "noise30 against noise10"
@@ -87,7 +90,7 @@ def test_effects_are_counted_beside_their_promise(tmp_path: Path) -> None:
 
 def test_nulls_that_differ_are_not_kept(tmp_path: Path) -> None:
     effects = {**invented.NOISE_EFFECTS, "null": 0.2}
-    found = tally("invented", invented_analyses(tmp_path, effects, 20))
+    found = tally("invented", invented_repetitions(tmp_path, effects, 20))
     assert found.nulls is not None
     assert (found.nulls.found, found.nulls.of, found.nulls.kept) == (20, 20, False)
     assert "are needed" not in told(found)
@@ -106,13 +109,25 @@ def test_a_study_of_a_null_alone_says_what_it_shows(
 
 def test_what_is_lost_is_said(tmp_path: Path) -> None:
     lost = {"arm": "noise30", "seeds": [0, 1, 2, 3], "state": "killed", "why": "signal 9"}
-    found = tally("invented", invented_analyses(tmp_path, invented.NOISE_EFFECTS, 2, **lost))
+    found = tally("invented", invented_repetitions(tmp_path, invented.NOISE_EFFECTS, 2, **lost))
     assert found.complete == 1
     text = told(found)
     assert "! 1 repetition of 2 lost runs." in text
     assert "! not tested: invented-0: noise30 against clean: 2 runs of 6" in text
     by_name = {count.what: count for count in found.effects}
     assert by_name["noise30 against clean"].of == 1
+
+
+def test_a_record_gives_back_what_was_put_in_and_names_a_bad_line(tmp_path: Path) -> None:
+    found = invented_repetitions(tmp_path, invented.NOISE_EFFECTS, 2)
+    path = tmp_path / "record.jsonl"
+    for one in found:
+        record(path, one)
+    assert list(recorded(path).values()) == found
+    with path.open("a") as file:
+        file.write('{"key": "x"}\n')
+    with pytest.raises(StudyError, match=r"record.jsonl, line 3: found no repetition"):
+        recorded(path)
 
 
 def test_repetitions_go_through_the_engine_and_share_runs(
@@ -131,14 +146,23 @@ def test_repetitions_go_through_the_engine_and_share_runs(
     }  # fmt: skip
     path = Path("faked.yaml")
     path.write_bytes(orjson.dumps(content))
-    found, folder = repeat(path, 2, workers=2, progress=False, command=FAKE)
+    kept = tmp_path / "record.jsonl"
+    found, folder = repeat(path, 2, workers=2, progress=False, command=FAKE, kept=kept)
     assert found.nulls is not None
     assert (found.nulls.of, found.complete, found.effects) == (2, 2, ())
     assert orjson.loads((folder / "repetitions.json").read_bytes())["nulls"]["of"] == 2
     assert "null pairs found to differ" in (folder / "repetitions.md").read_text()
     starts = list(Path("runs/studies/.runs").glob("*/train/starts"))
     assert len(starts) == 16, "four seeds of two arms, twice"
-    repeat(path, 2, workers=2, progress=False, command=FAKE)
+    shutil.rmtree("runs/studies")
+    again, _ = repeat(path, 2, workers=2, progress=False, command=FAKE, kept=kept)
+    assert again == found
+    assert not list(Path("runs/studies/.runs").glob("*")), "what is recorded is not run again"
+    path.write_bytes(orjson.dumps({**content, "tokens": 8192}))
+    repeat(path, 1, workers=2, progress=False, command=FAKE, kept=kept)
+    starts = list(Path("runs/studies/.runs").glob("*/train/starts"))
+    assert len(starts) == 8, "another study"
+    repeat(path, 1, workers=2, progress=False, command=FAKE, kept=tmp_path / "other.jsonl")
     assert all(len(one.read_text().splitlines()) == 1 for one in starts), "each trained once"
     path.write_text("name: faked\n")
     assert main([str(path)]) == 2
