@@ -80,7 +80,7 @@ def run_plan(options: argparse.Namespace) -> int:
     if options.compile is not None and found.spec is not None:
         from mixtures.plan import Plan
 
-        plan = Plan.compile(options.corpus, found.spec, options.compile)
+        plan = Plan.compile(options.corpus, found.spec, out=options.compile)
     if options.json:
         _tell_json(found, plan)
     else:
