@@ -1,6 +1,7 @@
 """The command line of the room: what ``python -m mixtures`` understands.
 
-Exit codes: 0 done, 1 the job failed or the corpus cannot give it, 2 wrong usage or a wrong recipe.
+Exit codes: 0 done, 1 the job failed or the corpus cannot give it, 2 wrong usage or a wrong recipe,
+130 it was interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 
 import orjson
 
-DONE, FAILED, WRONG_USAGE = 0, 1, 2
+DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
 
 COMMANDS = {
     "plan": "mixtures.plan_command",
@@ -51,15 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser(asked).parse_args(given)
     try:
         code: int = options.run(options)
+    except KeyboardInterrupt:
+        return _fail(options, "interrupted", INTERRUPTED)
     except Exception as error:
         answer = exit_code(error)
         if answer is None:
             raise
-        if options.json:
-            sys.stdout.write(orjson.dumps({"ok": False, "error": str(error)}).decode() + "\n")
-        else:
-            sys.stderr.write(f"error: {error}\n")
-        return answer
+        return _fail(options, str(error), answer)
+    return code
+
+
+def _fail(options: argparse.Namespace, text: str, code: int) -> int:
+    if options.json:
+        sys.stdout.write(orjson.dumps({"ok": False, "error": text}).decode() + "\n")
+    else:
+        sys.stderr.write(f"error: {text}\n")
     return code
 
 

@@ -55,8 +55,11 @@ from mixtures.compiling import (
 from mixtures.errors import PlanError, PlanRefused
 from mixtures.layouts import Layout, StreamLayout, WholeLayout
 from mixtures.piece import Piece
+from mixtures.planning import planned
+from mixtures.recipe import MixtureRecipe, load_mixture
 from mixtures.rows import document_number
 from mixtures.spec import Component, LateMixture, PlanSpec, Transition
+from mixtures.stage_frame import stage_spec
 from mixtures.whole import EXPANDED_ARRAYS, WHOLE_ARRAYS
 
 __all__ = [
@@ -69,6 +72,8 @@ __all__ = [
     "PlanSpec",
     "Transition",
 ]
+
+PLANS = Path("runs/plans")
 
 
 class Plan:
@@ -118,8 +123,16 @@ class Plan:
         self._layout: Layout = layout(arrays, head["components"], self.length)
 
     @classmethod
-    def compile(cls, corpus: Path | str | Store, spec: PlanSpec, out: Path) -> Plan:
-        """Compile the plan of ``spec`` over a run, or open it where it was compiled before.
+    def compile(
+        cls,
+        run: Path | str | Store,
+        stage: PlanSpec | str,
+        mixture: MixtureRecipe | Path | str | None = None,
+        seed: int | None = None,
+        *,
+        out: Path = PLANS,
+    ) -> Plan:
+        """Compile the plan of a stage over a run, or open it where it was compiled before.
 
         Memory does not grow with the corpus, besides 60 bytes a sequence, packed whole 110; disk:
         16 bytes a document of the corpus, 16 a document laid, 26 a sequence. While it is compiled,
@@ -128,19 +141,34 @@ class Plan:
 
         Parameters
         ----------
-        corpus : a run folder, its uri, or its store
-        spec : what is asked for
+        run : a run folder, its uri, or its store
+        stage : what is asked for; or a stage of the trainer, by its name or file, as it is unscaled
+        mixture : what documents are drawn by, or the name or file of one; None: as ``stage`` says
+        seed : of the order of documents, 0 to 2**64 - 1; None: that of ``stage``
         out : a local folder; the plan is ``out/plan-KEY``
 
         Raises
         ------
         PlanRefused
-            If the corpus cannot give what is asked for; says what it can give.
+            If the corpus cannot give what is asked for; says what it can give, and the nearest
+            mixture.
+        RecipeError
+            If the mixture's file is wrong.
         RunError, TableError
-            If ``corpus`` is no finished run of this format.
+            If ``run`` is no finished run of this format.
         """
-        run = _load(corpus)
-        return cls._open(compile_plan(run, spec, Path(out)), run)
+        opened = _load(run)
+        where = opened.store.uri
+        spec = stage_spec([stage, "--corpus", where]) if isinstance(stage, str) else stage
+        if seed is not None:
+            spec = PlanSpec.model_validate({**spec.model_dump(), "seed": seed})
+        if mixture is not None:
+            asked = mixture if isinstance(mixture, MixtureRecipe) else load_mixture(mixture)
+            found = planned(asked, opened, spec)
+            if found.spec is None:
+                raise PlanRefused(f"{where}: the mixture cannot be met\n{found.told()}")
+            spec = found.spec
+        return cls._open(compile_plan(opened, spec, Path(out)), opened)
 
     @classmethod
     def open(cls, folder: Path, corpus: Path | str | Store | None = None) -> Plan:

@@ -33,9 +33,12 @@ def add_command(add: Add) -> None:
     has.add_argument(
         "--inventory", type=Path, metavar="FILE", help="on paper: a JSON file of amounts"
     )
-    size = sub.add_mutually_exclusive_group(required=True)
+    size = sub.add_mutually_exclusive_group()
     size.add_argument("--stage", help="a stage of the trainer, with its budget, length and shares")
-    size.add_argument("--tokens", type=_tokens, help="the budget, such as 20M")
+    size.add_argument(
+        "--tokens", type=_tokens,
+        help="the budget, such as 20M (default: the most that the mixture can be met with)",
+    )  # fmt: skip
     sub.add_argument("--scale", help="of the stage, such as 1/64")
     sub.add_argument("--stage-tokens", metavar="TOKENS", help="the stage's budget instead")
     sub.add_argument("--long-qa", metavar="SHARE", help="of long questions in the stage; 0: none")
@@ -72,15 +75,16 @@ def run_plan(options: argparse.Namespace) -> int:
         return _on_paper(options, recipe)
     from dataflow.run import Run
     from dataflow.store import Store
-    from mixtures.planning import planned
+    from mixtures.planning import planned, planned_to_the_most
 
-    spec = _frame(options)
-    found = planned(recipe, Run.load(Store(options.corpus)), spec)
+    has_budget = options.stage is not None or options.tokens is not None
+    plan_of = planned if has_budget else planned_to_the_most
+    found = plan_of(recipe, Run.load(Store(options.corpus)), _frame(options))
     plan = None
     if options.compile is not None and found.spec is not None:
         from mixtures.plan import Plan
 
-        plan = Plan.compile(options.corpus, found.spec, options.compile)
+        plan = Plan.compile(options.corpus, found.spec, out=options.compile)
     if options.json:
         _tell_json(found, plan)
     else:
@@ -160,7 +164,7 @@ def _frame(options: argparse.Namespace) -> PlanSpec:
     if options.stage is None:
         common = {
             "length": options.length or LENGTH,
-            "tokens": options.tokens,
+            "tokens": options.tokens or options.length or LENGTH,
             "seed": options.seed,
             "l1": options.l1,
             "packing": options.packing,
@@ -182,10 +186,11 @@ def _usage(options: argparse.Namespace) -> str | None:
         alone = [n for n in ("scale", "stage_tokens", "long_qa") if vars(options)[n] is not None]
         if alone:
             return f"found --{alone[0].replace('_', '-')} without --stage, whose it is"
-        if (options.length or LENGTH) > options.tokens and options.inventory is None:
+        length = options.length or LENGTH
+        if length > (options.tokens or length) and options.inventory is None:
             return (
                 f"found --tokens {options.tokens}, expected at least a sequence of "
-                f"{options.length or LENGTH}; say a smaller --length"
+                f"{length}; say a smaller --length"
             )
         if options.tiling is not None and options.packing == "stream":
             return "found --tiling with --packing stream, expected --packing whole"

@@ -88,5 +88,7 @@ def as_yaml(recipe: MixtureRecipe, solved: Resolved) -> str:
     for (name, part), share in zip(recipe.components.items(), solved.nearest, strict=True):
         fields = part.model_dump(mode="json", exclude_defaults=True)
         fields.pop("times", None)
+        if share < part.floor:  # it has no more
+            fields["floor"] = str(share)
         components[name] = {**fields, "weight": str(share)}
     return dump({"components": components})

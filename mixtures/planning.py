@@ -104,6 +104,29 @@ def planned(recipe: MixtureRecipe, run: Run, stage: PlanSpec) -> Planned:
     return Planned(recipe, tuple(rows), solved, spec, tuple(notes), categories)
 
 
+def planned_to_the_most(recipe: MixtureRecipe, run: Run, stage: PlanSpec) -> Planned:
+    """Solve a mixture for the largest budget that it can be met with as it is; with
+    ``final_tokens`` for no larger one than that.
+
+    Parameters
+    ----------
+    stage : as for `planned`, without length classes; of its budget nothing is kept
+
+    Raises
+    ------
+    PlanRefused
+        As `planned`.
+    """
+    one = stage.model_copy(update={"tokens": stage.length})
+    probe = planned(recipe.model_copy(update={"final_tokens": None}), run, one)
+    most = min(probe.resolved.largest, recipe.final_tokens or probe.resolved.largest)
+    if most < stage.length:
+        return probe
+    found = planned(recipe, run, stage.model_copy(update={"tokens": most}))
+    note = "No budget was said: this is the largest that the mixture can be met with as it is."
+    return replace(found, notes=(note, *found.notes))
+
+
 def _why_not(solved: Resolved, recipe: MixtureRecipe) -> str:
     told = "The mixture cannot be met. As it is, it can be met up to a budget of "
     told += f"{solved.largest:,} tokens"

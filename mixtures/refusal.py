@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mixtures.errors import PlanRefused
 from mixtures.inventory import SCALES, Inventory, told
+from mixtures.solving import nearest_mixture
 from mixtures.spec import Component, PlanSpec
 
 
@@ -160,30 +161,19 @@ def _nearest_scale(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -
 
 
 def _nearest_mixture(spec: PlanSpec, asked: Sequence[int], inventory: Inventory) -> str:
-    """Fill up in proportion to what is asked; what is used up hands its part on to the others."""
     limits = _limits(spec, inventory, spec.l1)
-    budget = sum(asked)
-    if sum(limits) < budget:
+    # Of documents end to end whole sequences are drawn.
+    unit = spec.length if spec.packing == "stream" else 1
+    budget = sum(asked) // unit
+    found = nearest_mixture(budget, asked, [limit // unit for limit in limits])
+    if found is None:
+        most = sum(limit // unit for limit, part in zip(limits, asked, strict=True) if part) * unit
         return (
-            f"Nearest mixture: none, for all components together give {sum(limits):,} tokens; "
-            f"ask for at most {sum(limits) // spec.length * spec.length:,}."
+            f"Nearest mixture: none, for all components that are drawn from give {most:,} tokens; "
+            f"ask for at most {most // spec.length * spec.length:,}."
         )
-    given = [0] * len(asked)
-    weights = list(asked)
-    while (left := budget - sum(given)) > 0:
-        open_ones = [i for i, limit in enumerate(limits) if given[i] < limit]
-        if not any(weights[i] for i in open_ones):
-            # All that was asked for is used up: the rest comes from where there is some.
-            weights = [limit - part for limit, part in zip(limits, given, strict=True)]
-        total = sum(weights[i] for i in open_ones)
-        before = sum(given)
-        for i in open_ones:
-            given[i] = min(limits[i], given[i] + left * weights[i] // total)
-        if sum(given) == before:  # less than a token each
-            i = next(i for i in open_ones if weights[i])
-            given[i] += 1
     parts = ", ".join(
-        f"{component.name} {part:,} ({100 * part / budget:.1f} %)"
-        for component, part in zip(spec.components, given, strict=True)
+        f"{component.name} {part * unit:,} ({100 * part / budget:.1f} %)"
+        for component, part in zip(spec.components, found, strict=True)
     )
     return f"Nearest mixture at this L1, in tokens: {parts}."

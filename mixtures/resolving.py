@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,7 +10,13 @@ from fractions import Fraction
 from mixtures.inventory import Inventory
 from mixtures.recipe.models import MixtureRecipe
 from mixtures.recipe.shares import percent
-from mixtures.solving import apportioned, largest_budget, spread, whole_weights, with_floors
+from mixtures.solving import (
+    apportioned,
+    largest_budget,
+    nearest_mixture,
+    whole_weights,
+    with_floors,
+)
 from mixtures.spec import Component
 
 
@@ -66,7 +73,7 @@ class Resolved:
     feasible : whether the corpus gives what is asked for, spread where the mixture allows it
     weights : whole numbers in the order of the components
     nearest : where it is not feasible: the nearest mixture that is, in the order of the components;
-        None where there is none
+        below the floor of one that has less. None where there is none
     largest : the largest budget that the mixture can be met with as it is
     """
 
@@ -119,8 +126,13 @@ def resolve(
         bool(part.weight or part.times) and not supply[name].tokens for name, part in parts.items()
     ]
     lacking = [amount > limit for amount, limit in zip(wanted, whole, strict=True)]
-    nearest = spread(budget // unit, shares, whole, floors) if any(shares) else None
-    spreads = any(lacking) and recipe.on_shortage == "spread" and nearest is not None
+    starved = [
+        limit < math.floor(budget // unit * floor)
+        for limit, floor in zip(whole, floors, strict=True)
+    ]
+    nearest = nearest_mixture(budget // unit, own, whole, floors) if any(own) else None
+    spreads = recipe.on_shortage == "spread" and any(lacking) and not any(starved)
+    spreads = spreads and nearest is not None
     feasible = any(shares) and not any(empty) and (not any(lacking) or spreads)
     realised = nearest if spreads and nearest is not None else wanted
     weights = whole_weights(shares) if any(shares) else (0,) * len(shares)
@@ -138,7 +150,7 @@ def resolve(
             why.append("matches nothing" if empty[i] else "matches nothing, and nothing is asked")
         elif lacking[i]:
             why.append(f"capped: {limits[i]:,} tokens in {component.passes} epochs")
-            if limits[i] // unit < (budget // unit * floors[i]).__floor__():
+            if starved[i]:
                 why.append("too little for its floor")
         if spreads and realised[i] > wanted[i]:
             why.append(f"{(realised[i] - wanted[i]) * unit:,} tokens spread to it from others")

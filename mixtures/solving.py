@@ -53,39 +53,46 @@ def apportioned(budget: int, shares: Sequence[Fraction]) -> tuple[int, ...]:
     return tuple(found)
 
 
-def spread(
+def nearest_mixture(
     budget: int,
-    shares: Sequence[Fraction],
+    wish: Sequence[Fraction | int],
     limits: Sequence[int],
     floors: Sequence[Fraction] | None = None,
 ) -> tuple[int, ...] | None:
-    """The nearest feasible mixture: those that lack give all they have, and what is missing goes to
-    the others in proportion to their shares.
+    """The mixture nearest to a wish that limits allow: those that lack give all they have, and what
+    is missing goes to the others in proportion.
+
+    Parameters
+    ----------
+    wish : shares or weights, not negative, one above 0; what has none, and no floor, stays without
+    limits : the most of each
+    floors : from 0 to 1, with a sum of at most 1; a component with less than its floor gives all it
+        has, and the others keep theirs
 
     Returns
     -------
-    Whole numbers with the sum ``budget``, none above its limit; None where there are none: the
-    components with a share have too little together, or one too little for its floor.
+    Whole numbers with the sum ``budget``, none above its limit; the wish itself, to a unit, where
+    the limits allow it. None where the components that are drawn from have too little together.
     """
-    least = [math.floor(budget * floor) for floor in floors or [Fraction(0)] * len(shares)]
-    if any(limit < at_least for limit, at_least in zip(limits, least, strict=True)):
+    whole = sum(wish, Fraction(0))
+    shares = [part / whole for part in wish]
+    if floors is not None:
+        shares = list(with_floors(shares, floors))
+    drawn = [i for i, share in enumerate(shares) if share]
+    if sum(limits[i] for i in drawn) < budget:
         return None
-    full: set[int] = set()
+    found = [0] * len(shares)
+    left = budget
     while True:
-        left = budget - sum(limits[i] for i in full)
-        open_ones = [i for i, share in enumerate(shares) if share > 0 and i not in full]
-        total = sum((shares[i] for i in open_ones), Fraction(0))
-        if left < 0 or (left and not open_ones):
-            return None
-        over = {i for i in open_ones if left * shares[i] > limits[i] * total}
-        if not over:
+        total = sum((shares[i] for i in drawn), Fraction(0))
+        full = {i for i in drawn if left * shares[i] > limits[i] * total}
+        if not full:
             break
-        full |= over
-    if not open_ones:
-        return tuple(limits[i] if i in full else 0 for i in range(len(shares)))
-    given = apportioned(left, [shares[i] / total for i in open_ones])
-    found = [limits[i] if i in full else 0 for i in range(len(shares))]
-    for i, amount in zip(open_ones, given, strict=True):
+        for i in full:
+            found[i] = limits[i]
+        left -= sum(limits[i] for i in full)
+        drawn = [i for i in drawn if i not in full]
+    for i, amount in zip(drawn, apportioned(left, [shares[i] / total for i in drawn]), strict=True):
         found[i] = amount
     return tuple(found)
 

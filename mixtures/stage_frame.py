@@ -38,6 +38,21 @@ def show_stage(arguments: Sequence[str]) -> dict[str, Any]:
     return answer
 
 
+def stage_spec(arguments: Sequence[str]) -> PlanSpec:
+    """The plan that a stage has without a mixture, as the trainer itself draws from a corpus.
+
+    Parameters
+    ----------
+    arguments : of ``show-stage``: the stage, ``--corpus RUN``, and ``--model`` and others maybe
+
+    Raises
+    ------
+    PlanRefused
+        With what the trainer says is wrong.
+    """
+    return PlanSpec.model_validate(show_stage(arguments)["spec"])
+
+
 def frame_of(stage: Mapping[str, Any], seed: int = 0, epochs: int = 4) -> PlanSpec:
     """The plan of a stage without a mixture.
 

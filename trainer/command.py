@@ -10,7 +10,6 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -271,7 +270,8 @@ def _requests(options: argparse.Namespace) -> list[Request]:
     from trainer.megatron.start import Layout
     from trainer.run.images import check_tiling
     from trainer.run.request import Request
-    from trainer.stages.loading import load_model, load_stage
+    from trainer.stages.loading import load_model
+    from trainer.stages.usual import stage_of
 
     model = load_model(options.model)
     usual = model.stages
@@ -283,20 +283,16 @@ def _requests(options: argparse.Namespace) -> list[Request]:
         last = name == names[-1]
         if not options.chain and not last:
             continue
-        load = partial(
-            load_stage,
+        stage = stage_of(
+            model,
             name,
-            usual.scale if options.scale is None else options.scale,
+            scale=options.scale,
             variant=options.variant,
-            tokens=options.tokens or usual.tokens_of.get(Path(name).stem, usual.tokens),
-            batch=options.batch or usual.batch_of.get(Path(name).stem, usual.batch),
-            long_qa=usual.long_qa if options.long_qa is None else options.long_qa,
+            tokens=options.tokens,
+            batch=options.batch,
+            rate=options.rate,
+            long_qa=options.long_qa,
         )
-        stage = load()
-        times = usual.rates_of.get(stage.name, usual.rates)
-        stage = load(rate=options.rate or times * stage.schedule.phases[0].rate)
-        if stage.tiling in usual.tilings:
-            stage = stage.model_copy(update={"tiling": usual.tilings[stage.tiling]})
         if before is not None and before == options.from_stage:
             stage = stage.model_copy(update={"after": Path(before).stem})
         # Of all stages before the first begins: the last one's fault should not wait for hours.

@@ -41,7 +41,7 @@ def run(report: Report, options: Options) -> None:
         packing="whole",
         tiling="tiny56",
     )
-    plan = Plan.compile(str(folder), spec, options.scratch / "pictures-plans")
+    plan = Plan.compile(str(folder), spec, out=options.scratch / "pictures-plans")
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -61,7 +61,7 @@ def _source(
         packing="whole",
         tiling=tiling,
     )
-    plan = Plan.compile(str(folder), spec, options.scratch / "pictures-plans")
+    plan = Plan.compile(str(folder), spec, out=options.scratch / "pictures-plans")
     shown = 1 if tiling == "fixed336" else tiles
     name = f"{shown} {'tile' if shown == 1 else 'tiles'} of images of {size_of(tiles)}²"
     with Corpus.open(folder, verify="size") as corpus:

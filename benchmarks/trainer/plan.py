@@ -84,9 +84,9 @@ def _compiled(corpus: Path, sequences: int, out: Path) -> dict[str, Any]:
 def _measure(corpus: Path, sequences: int, out: Path) -> dict[str, float]:
     """What the process of one size finds."""
     # Compiled code is loaded, or made, by a plan of some sequences; a run does so once.
-    warm = Plan.compile(corpus, spec_of(1000), out / "warm")
+    warm = Plan.compile(corpus, spec_of(1000), out=out / "warm")
     before = memory_of("VmRSS")
-    compile_seconds = seconds(lambda: Plan.compile(corpus, spec_of(sequences), out))
+    compile_seconds = seconds(lambda: Plan.compile(corpus, spec_of(sequences), out=out))
     memory = memory_of("VmHWM") - before
     (folder,) = out.glob("plan-*")
     plan = Plan.open(folder)

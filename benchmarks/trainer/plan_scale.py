@@ -74,7 +74,7 @@ def _measure(corpus: Path, case: str, sequences: int, out: Path) -> dict[str, tu
     """What the process of one kind finds: values with their units."""
     spec = _spec(case, sequences)
     before = memory_of("VmRSS")
-    compile_seconds = seconds(lambda: Plan.compile(corpus, spec, out))
+    compile_seconds = seconds(lambda: Plan.compile(corpus, spec, out=out))
     memory = memory_of("VmHWM") - before
     (folder,) = out.glob("plan-*")
     disk = sum(path.stat().st_size for path in folder.iterdir())

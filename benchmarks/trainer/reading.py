@@ -38,7 +38,7 @@ def run(report: Report, options: Options) -> None:
     steps = options.size(STEPS, 4)
     components = (Component(name="all", weight=1, epochs=1000),)
     spec = PlanSpec(length=LENGTH, tokens=LENGTH * SEQUENCES * steps, components=components)
-    plan = Plan.compile(folder, spec, options.scratch / "reading-plans")
+    plan = Plan.compile(folder, spec, out=options.scratch / "reading-plans")
     with loopback_bucket() as bucket:
         places = {
             "disk": Store(str(folder)),

@@ -75,6 +75,14 @@ def known_result(job: Job) -> dict[str, Any] | None:
     return found if found["state"] in (FINISHED, DIVERGED) else None
 
 
+def known_training(store: Path) -> dict[str, Any] | None:
+    """What came of a training that is not gone on with: it finished, or diverged; and its weights
+    were kept."""
+    found = read(store / TRAINING)
+    ended = found is not None and found["state"] in (FINISHED, DIVERGED) and has_weights(found)
+    return found if ended else None
+
+
 def execute(
     job: Job, hold: Hold, told: Told = lambda *_: None, stopping: Callable[[], bool] = lambda: False
 ) -> dict[str, Any]:
@@ -132,8 +140,7 @@ def _measured(
 
 
 def _train(job: Job, hold: Hold, told: Told, stopping: Callable[[], bool]) -> dict[str, Any]:
-    known = read(job.store / TRAINING)
-    if known is not None and known["state"] in (FINISHED, DIVERGED) and has_weights(known):
+    if (known := known_training(job.store)) is not None:
         told(job.key, job.tokens)
         return known
     folder = job.store / TRAIN

@@ -12,7 +12,7 @@ from typing import Any
 
 from mixtures.studies.arms import Arm, resolve_arms, write_mixtures
 from mixtures.studies.corpora import Corpora
-from mixtures.studies.executing import Job, known_result
+from mixtures.studies.executing import RESULT, Job, known_result, known_training
 from mixtures.studies.keys import file_key, run_key
 from mixtures.studies.loading import LoadedStudy, load_study
 from mixtures.studies.measuring import make_items, told_of_items
@@ -26,10 +26,12 @@ from mixtures.studies.results import (
     write_results,
     write_study,
 )
+from mixtures.studies.supply import check_supply
 from mixtures.studies.worker import WORKER
 
 STUDIES = Path("runs/studies")
-STORE = ".runs"
+STORE, RUNS = ".runs", "runs"
+"""Of all studies' trainings, and of what a study measured of them."""
 
 
 def run_study(
@@ -59,7 +61,7 @@ def run_study(
     Raises
     ------
     RecipeError
-        If the study is wrong.
+        If the study is wrong, or a corpus cannot give the mixture of an arm.
     StudyError
         If corpus or items cannot be made.
     RunError, PlanError
@@ -76,6 +78,15 @@ def run_study(
         write_mixtures(arms)
         count = workers or study.workers or usual_workers()
         precision = study.precision or ("bf16" if ray is None and count_gpus() else "fp32")
+        untrained = [
+            arm
+            for arm in arms
+            if not all(
+                known_training(store / key) or (folder / RUNS / key / RESULT).is_file()
+                for key in (run_key(arm.identity(seed, precision)) for seed in arm.seeds)
+            )
+        ]
+        check_supply(loaded, untrained, folder)
         items = make_items(
             study.metrics.items,
             study.metrics.held_out,
@@ -130,7 +141,7 @@ def plan_jobs(
                 jobs[key] = Job(
                     key=key,
                     store=store / key,
-                    folder=folder / "runs" / key,
+                    folder=folder / RUNS / key,
                     train=arm.train(seed, precision, study.save_every),
                     tokens=arm.tokens,
                     corpus=judge.uri,

@@ -165,11 +165,11 @@ def test_a_plan_reads_the_tiers_of_now(run: Run, corpus: Path, tmp_path: Path) -
     out = tmp_path / "run"
     shutil.copytree(run.store.uri, out)
     before = Run.load(Store(str(out)))
-    old = Plan.compile(str(out), _spec(tiers=("low",)), tmp_path / "plans")
+    old = Plan.compile(str(out), _spec(tiers=("low",)), out=tmp_path / "plans")
     any_tier, conditions = plan_key(before, _spec()), plan_key(before, _spec(tiers=("low",)))
     after = _build(corpus, out, "tiers: {quantiles: {low: 0.9, top: 1}, min_documents: 5}\n")
     assert after.header["logical_root"] == before.header["logical_root"]
-    new = Plan.compile(str(out), _spec(tiers=("low",)), tmp_path / "plans")
+    new = Plan.compile(str(out), _spec(tiers=("low",)), out=tmp_path / "plans")
     assert new.folder != old.folder
     assert new.summary[0]["tokens"] > old.summary[0]["tokens"]
     assert plan_key(after, _spec(tiers=("low",))) != conditions
@@ -177,7 +177,7 @@ def test_a_plan_reads_the_tiers_of_now(run: Run, corpus: Path, tmp_path: Path) -
     assert plan_key(after, _spec()) == any_tier
     assert len(Plan.open(old.folder, str(out))) == len(old)
     with pytest.raises(PlanRefused, match="high"):
-        Plan.compile(str(out), _spec(tiers=("high",)), tmp_path / "plans")
+        Plan.compile(str(out), _spec(tiers=("high",)), out=tmp_path / "plans")
     assert corpus_identity(str(out)) != corpus_identity(run.store.uri)
 
 
@@ -185,8 +185,8 @@ def test_conditions_on_scores_choose_documents_or_say_what_is_missing(
     run: Run, plain: Run, tmp_path: Path
 ) -> None:
     deep = _spec(where=("reward.depth >= 2",))
-    plan = Plan.compile(run.store.uri, deep, tmp_path)
-    every = Plan.compile(run.store.uri, _spec(), tmp_path)
+    plan = Plan.compile(run.store.uri, deep, out=tmp_path)
+    every = Plan.compile(run.store.uri, _spec(), out=tmp_path)
     assert 0 < plan.summary[0]["documents"] < every.summary[0]["documents"]
     with pytest.raises(PlanRefused, match="its recipe has no `reward:`, which measures it"):
-        Plan.compile(plain.store.uri, deep, tmp_path)
+        Plan.compile(plain.store.uri, deep, out=tmp_path)

@@ -70,7 +70,7 @@ def test_what_cannot_be_chosen_is_said(
 ) -> None:
     components = tuple(Component(name=f"c{i}", weight=1, **one) for i, one in enumerate(fields))
     with pytest.raises(PlanRefused, match=message.replace("{id}", "[0-9a-f]{32}")):
-        Plan.compile(run, spec_of(components, tokens=32, packing=packing), tmp_path)
+        Plan.compile(run, spec_of(components, tokens=32, packing=packing), out=tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 

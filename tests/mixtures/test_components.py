@@ -205,7 +205,7 @@ def test_copies_lie_apart_in_an_epoch_and_elsewhere_in_the_next(tmp_path: Path) 
     make_run(tmp_path / "run", documents, shard_documents=50)
     repeated = Component(name="all", weight=1, epochs=6, repeat={1: 1, 2: 3})
     tokens = 2 * 4 * (240 + 3 * 60)
-    plan = Plan.compile(tmp_path / "run", spec_of((repeated,), tokens=tokens), tmp_path / "p")
+    plan = Plan.compile(tmp_path / "run", spec_of((repeated,), tokens=tokens), out=tmp_path / "p")
     assert plan.summary[0]["tokens"] == 1200
     assert plan.summary[0]["epoch_tokens"] == tokens // 2
     laid = [piece.document for pieces in plan for piece in pieces if piece.token_start == 0]
@@ -220,7 +220,7 @@ def test_copies_lie_apart_in_an_epoch_and_elsewhere_in_the_next(tmp_path: Path) 
         firsts.append(epoch[:100])
     assert firsts[0] != firsts[1]
     with pytest.raises(PlanRefused, match=r"6,720 +4\.00 +2 +too many epochs"):
-        Plan.compile(tmp_path / "run", spec_of((repeated,), tokens=2 * tokens), tmp_path / "p")
+        Plan.compile(tmp_path / "run", spec_of((repeated,), tokens=2 * tokens), out=tmp_path / "p")
 
 
 def test_packed_whole_copies_count_against_the_cap(tmp_path: Path) -> None:
@@ -232,14 +232,14 @@ def test_packed_whole_copies_count_against_the_cap(tmp_path: Path) -> None:
     epoch = sum(d.tokens * (3 if d.cluster else 1) for d in documents)
     tokens = 2 * epoch * 99 // 100 // 16 * 16
     spec = spec_of((repeated,), tokens=tokens, packing="whole")
-    plan = Plan.compile(tmp_path / "run", spec, tmp_path / "p")
+    plan = Plan.compile(tmp_path / "run", spec, out=tmp_path / "p")
     read = Counter(piece.document for pieces in plan for piece in pieces)
     order = [d.cluster is not None for d in documents]
     assert {read[n] for n in range(300) if order[n]} <= {5, 6}
     assert {read[n] for n in range(300) if not order[n]} <= {1, 2}
     more = spec_of((repeated,), tokens=tokens * 11 // 10, packing="whole")
     with pytest.raises(PlanRefused, match=r" 2 +too many epochs"):
-        Plan.compile(tmp_path / "run", more, tmp_path / "p")
+        Plan.compile(tmp_path / "run", more, out=tmp_path / "p")
 
 
 def test_documents_are_found_by_their_ids(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_documents_are_found_by_their_ids(tmp_path: Path) -> None:
     ]
     make_run(tmp_path / "run", documents, dropped=[Made("web", 20, cluster="x")])
     one = Component(name="all", weight=1, epochs=3)
-    plan = Plan.compile(tmp_path / "run", spec_of((one,), tokens=1200), tmp_path / "p")
+    plan = Plan.compile(tmp_path / "run", spec_of((one,), tokens=1200), out=tmp_path / "p")
     again = Plan.open(plan.folder, tmp_path / "run")
     found = defaultdict(set)
     for i, pieces in enumerate(plan):
@@ -284,7 +284,7 @@ def test_a_dialect_is_what_a_build_would_keep(tmp_path: Path) -> None:
     documents = [Made("web", 4, signals=signals[i % 4]) for i in range(40)]
     order = make_run(tmp_path / "run", documents)
     components = (Component(name="good", weight=1, dialects=("gopher.quality",)),)
-    plan = Plan.compile(tmp_path / "run", spec_of(components, tokens=80), tmp_path / "p")
+    plan = Plan.compile(tmp_path / "run", spec_of(components, tokens=80), out=tmp_path / "p")
     read = {order[piece.document] % 4 for pieces in plan for piece in pieces}
     assert read == {0, 3}
     assert plan.summary[0]["documents"] == 20
@@ -324,7 +324,7 @@ def test_plans_of_before_these_fields_keep_their_names_and_bytes(
         transition=Transition(tokens=3200, previous={"short": 1}),
         late=LateMixture(start=5120, weights={"rest": 1}),
     )  # fmt: skip
-    plan = Plan.compile(tmp_path / "run", spec, tmp_path / "p")
+    plan = Plan.compile(tmp_path / "run", spec, out=tmp_path / "p")
     head = orjson.loads((plan.folder / "plan.json").read_bytes())
     found = [spec.model_dump(mode="json"), [head["arrays"], head["components"]]]
     assert [blake3.blake3(canonical(one)).hexdigest()[:16] for one in found] == [named, written]

@@ -108,7 +108,7 @@ def test_a_plan_loses_no_token_and_repeats_none_within_an_epoch(data: st.DataObj
     )
     with tempfile.TemporaryDirectory() as scratch:
         order = make_run(Path(scratch) / "run", documents)
-        plan = Plan.compile(Path(scratch) / "run", spec, Path(scratch) / "plans")
+        plan = Plan.compile(Path(scratch) / "run", spec, out=Path(scratch) / "plans")
         assert len(plan) == tokens // length
         numbered = [documents[place] for place in order]
         where: dict[int, list[tuple[int, Piece]]] = defaultdict(list)
@@ -186,7 +186,7 @@ def spec_of(**changes: Any) -> PlanSpec:
 def test_the_same_bytes_however_it_is_sorted_and_wherever_it_lies(
     run: Path, tmp_path: Path
 ) -> None:
-    plan = Plan.compile(run, spec_of(), tmp_path / "one")
+    plan = Plan.compile(run, spec_of(), out=tmp_path / "one")
     copy = tmp_path / "elsewhere"
     for path in run.rglob("*"):
         if path.is_file():
@@ -197,15 +197,15 @@ def test_the_same_bytes_however_it_is_sorted_and_wherever_it_lies(
     again = compile_plan(Run.load(Store(str(copy))), spec_of(), tmp_path / "two", sort_bytes=2048)
     assert contents(again) == contents(plan.folder)
     assert Plan.open(again).hash == plan.hash
-    assert Plan.compile(run, spec_of(), tmp_path / "one").folder == plan.folder
+    assert Plan.compile(run, spec_of(), out=tmp_path / "one").folder == plan.folder
     assert [p.name for p in (tmp_path / "one").iterdir()] == [plan.folder.name]
 
 
 def test_seeds_and_epochs_have_orders_of_their_own(run: Path, tmp_path: Path) -> None:
     supply = take_inventory(Run.load(Store(str(run))), 128).tokens.sum()
     spec = spec_of(components=(Component(name="all", weight=1),), tokens=int(supply) * 3 // 2)
-    plan = Plan.compile(run, spec, tmp_path)
-    other = Plan.compile(run, spec.model_copy(update={"seed": 6}), tmp_path)
+    plan = Plan.compile(run, spec, out=tmp_path)
+    other = Plan.compile(run, spec.model_copy(update={"seed": 6}), out=tmp_path)
     assert other.hash != plan.hash
     orders = []
     for one in (plan, other):
@@ -221,7 +221,7 @@ def test_seeds_and_epochs_have_orders_of_their_own(run: Path, tmp_path: Path) ->
 
 def test_documents_of_a_sample_stay_together(run: Path, tmp_path: Path) -> None:
     spec = spec_of(components=(Component(name="all", weight=1),), tokens=20_000)
-    plan = Plan.compile(run, spec, tmp_path)
+    plan = Plan.compile(run, spec, out=tmp_path)
     members = [
         (shard.shard, member)
         for shard in walk(Run.load(Store(str(run))), ["member", "tokens"])
@@ -242,7 +242,7 @@ def test_stretches_of_a_shard_stay_together_and_in_their_place(
     spec = spec_of(
         length=1, tokens=2 * supply, components=one, packing=packing, together=500, seed=3
     )
-    plan = Plan.compile(run, spec, tmp_path)
+    plan = Plan.compile(run, spec, out=tmp_path)
     laid = [p.document for pieces in plan for p in pieces if p.token_start == 0]
     stretches = []
     for shard in walk(Run.load(Store(str(run))), ["tokens", "split", "member"]):
@@ -261,7 +261,7 @@ def test_stretches_of_a_shard_stay_together_and_in_their_place(
 
 
 def test_held_out_documents_train_nothing(run: Path, tmp_path: Path) -> None:
-    plan = Plan.compile(run, spec_of(), tmp_path)
+    plan = Plan.compile(run, spec_of(), out=tmp_path)
     splits = [
         split
         for shard in walk(Run.load(Store(str(run))), ["split", "tokens"])
@@ -279,7 +279,9 @@ def test_a_source_that_is_held_out_altogether_is_refused(tmp_path: Path) -> None
     make_run(tmp_path / "run", [Made("web", 50), Made("exams", 50, "heldout")])
     components = (Component(name="exams", sources=("exams",), weight=1),)
     with pytest.raises(PlanRefused, match=r"draws from \['exams'\], expected .*: web$"):
-        Plan.compile(tmp_path / "run", spec_of(tokens=32, components=components), tmp_path / "p")
+        Plan.compile(
+            tmp_path / "run", spec_of(tokens=32, components=components), out=tmp_path / "p"
+        )
 
 
 def test_a_lacking_class_names_a_scale_and_a_mixture_that_can_be_met(
@@ -287,36 +289,38 @@ def test_a_lacking_class_names_a_scale_and_a_mixture_that_can_be_met(
 ) -> None:
     spec = spec_of(l1=256)
     with pytest.raises(PlanRefused) as refused:
-        Plan.compile(run, spec, tmp_path)
+        Plan.compile(run, spec, out=tmp_path)
     text = str(refused.value)
     assert re.search(r"long +long +0 +0 +1,280 +- +4 +the corpus has none", text)
     found = re.search(r"L1 = (\d+) tokens and sequences of (\d+), can be met", text)
     assert found is not None
     nearest = {"l1": int(found[1]), "length": int(found[2])}
     assert nearest["l1"] == 128
-    Plan.compile(run, spec.model_copy(update=nearest), tmp_path)
+    Plan.compile(run, spec.model_copy(update=nearest), out=tmp_path)
     mixture = re.search(r"in tokens: short ([\d,]+) .*, medium ([\d,]+) .*, long 0 ", text)
     assert mixture is not None
     weights = [int(group.replace(",", "")) for group in mixture.groups()]
     assert sum(weights) == 6400
-    Plan.compile(run, spec.model_copy(update={"components": by_length((*weights, 0))}), tmp_path)
+    Plan.compile(
+        run, spec.model_copy(update={"components": by_length((*weights, 0))}), out=tmp_path
+    )
 
 
 def test_too_many_epochs_are_refused_with_what_there_is(run: Path, tmp_path: Path) -> None:
     one = (Component(name="all", weight=1, epochs=2),)
     most = re.compile(r"ask for at most ([\d,]+)")
     with pytest.raises(PlanRefused, match=r"too many epochs") as refused:
-        Plan.compile(run, spec_of(tokens=128_000, components=one), tmp_path)
+        Plan.compile(run, spec_of(tokens=128_000, components=one), out=tmp_path)
     found = most.search(str(refused.value))
     assert found is not None
     tokens = int(found[1].replace(",", ""))
-    plan = Plan.compile(run, spec_of(tokens=tokens, components=one), tmp_path)
+    plan = Plan.compile(run, spec_of(tokens=tokens, components=one), out=tmp_path)
     assert len(plan) == tokens // 32
     begun = Counter(p.document for pieces in plan for p in pieces if p.token_start == 0)
     assert set(begun.values()) <= {1, 2}
     assert Counter(begun.values())[2] > 0.9 * len(begun)
     with pytest.raises(PlanRefused, match=r"too many epochs"):
-        Plan.compile(run, spec_of(tokens=tokens + 64, components=one), tmp_path)
+        Plan.compile(run, spec_of(tokens=tokens + 64, components=one), out=tmp_path)
 
 
 def test_transition_and_late_mixture_shift_what_is_drawn(run: Path, tmp_path: Path) -> None:
@@ -325,7 +329,7 @@ def test_transition_and_late_mixture_shift_what_is_drawn(run: Path, tmp_path: Pa
         transition=Transition(tokens=3200, previous={"short": 1}),
         late=LateMixture(start=5120, weights={"long": 1}),
     )
-    plan = Plan.compile(run, spec, tmp_path)
+    plan = Plan.compile(run, spec, out=tmp_path)
     drawn = [plan.component(i) for i in range(len(plan))]
     # Over the first 100 sequences the share of medium goes from 0 to 1/2: 6.25 of the first 50.
     assert drawn[:50].count("medium") in (6, 7)
@@ -380,8 +384,8 @@ def test_what_is_no_plan_is_said(run: Path, tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"plan\.json: found no such file"):
         Plan.open(tmp_path)
     with pytest.raises(RunError, match="expected a finished run"):
-        Plan.compile(tmp_path, spec_of(), tmp_path)
-    plan = Plan.compile(run, spec_of(), tmp_path)
+        Plan.compile(tmp_path, spec_of(), out=tmp_path)
+    plan = Plan.compile(run, spec_of(), out=tmp_path)
     plan.verify()
     with pytest.raises(IndexError, match=r"found sequence 200, expected 0 to 199"):
         plan[200]
@@ -409,7 +413,7 @@ def test_what_is_no_plan_is_said(run: Path, tmp_path: Path) -> None:
 
 def test_ranks_that_compile_at_once_agree(run: Path, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as ranks:
-        plans = list(ranks.map(lambda _: Plan.compile(run, spec_of(), tmp_path), range(4)))
+        plans = list(ranks.map(lambda _: Plan.compile(run, spec_of(), out=tmp_path), range(4)))
     assert {plan.folder for plan in plans} == set(tmp_path.iterdir())
     assert len({plan.hash for plan in plans}) == 1
     plans[0].verify()
@@ -423,5 +427,5 @@ def test_a_compile_that_fails_leaves_nothing(
 
     monkeypatch.setattr("mixtures.compiling._write_sequences", full)
     with pytest.raises(OSError, match="No space left"):
-        Plan.compile(run, spec_of(), tmp_path)
+        Plan.compile(run, spec_of(), out=tmp_path)
     assert list(tmp_path.iterdir()) == []

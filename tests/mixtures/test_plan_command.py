@@ -18,7 +18,9 @@ from mixtures.crossing import crossed
 from mixtures.downsampling import kept, parts_for
 from mixtures.inventory import take_inventory
 from mixtures.plan import Component, LateMixture, Plan, PlanRefused, PlanSpec, Transition
+from mixtures.planning import planned
 from mixtures.quotas import Quotas
+from mixtures.recipe import mixture_of
 from mixtures.stage_frame import frame_of
 from tests.mixtures.made_runs import Made, make_run
 
@@ -88,6 +90,43 @@ def test_what_cannot_be_met_is_refused_with_a_mixture_that_can(
     realised = [row["realised"] for row in spread["components"]]
     assert realised == [row["realised"] for row in answer["components"]]
     assert [c["drawn"] for c in spread["plan"]["components"]] == realised
+
+
+def test_without_a_budget_it_is_the_largest_that_can_be_met(
+    capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: Path
+) -> None:
+    mixture = write(tmp_path, TWO)
+    asked = ("--corpus", corpus, "--length", 16)
+    code, answer = run(capsys, mixture, *asked, "--compile", tmp_path / "plans")
+    assert code == 0
+    most = answer["tokens"]
+    assert answer["plan"]["sequences"] == most // 16
+    assert most == min(row["limit"] // 16 / row["share"] for row in answer["components"]) // 1 * 16
+    code, _ = run(capsys, mixture, *asked, "--tokens", most + 160)
+    assert code == 1
+    code, answer = run(capsys, write(tmp_path, TWO + "final_tokens: 960\n"), *asked)
+    assert (code, answer["tokens"]) == (0, 960)
+    code, answer = run(capsys, mixture, "--corpus", corpus)
+    assert code == 1, "there is not one sequence of the usual length of code"
+    inventory = tmp_path / "i.json"
+    inventory.write_text("{}")
+    assert run(capsys, mixture, "--inventory", inventory)[0] == 2
+
+
+def test_the_nearest_mixture_gives_up_a_floor_that_cannot_be_kept(
+    capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: Path
+) -> None:
+    text = TWO.replace("[code], ", "[code], epochs: 1, floor: 35%, ")
+    asked = ("--corpus", corpus, "--tokens", 1600, "--length", 16)
+    for shortage in ("refuse", "spread"):
+        mixture = write(tmp_path, f"on_shortage: {shortage}\n{text}")
+        assert main(["plan", str(mixture), *map(str, asked)]) == 1
+        told = capsys.readouterr().out
+        assert "too little for its floor" in told
+        pasted = write(tmp_path, told.split("that can be met:\n")[1])
+        code, answer = run(capsys, pasted, *asked, "--compile", tmp_path / "plans")
+        assert code == 0
+        assert sum(c["drawn"] for c in answer["plan"]["components"]) == 1600
 
 
 def test_a_component_that_matches_nothing_is_told_what_there_is(
@@ -211,17 +250,43 @@ def test_a_curriculum_is_crossed_with_a_mixture() -> None:
                 assert Fraction(after.at(parts[0], token), after.unit) == total / 4
 
 
+CLASSES = {
+    "name": "x", "length": 16, "sequences": 20, "class_length": 16, "packing": "stream",
+    "tiling": None, "draws": False,
+    "classes": {
+        "weights": {"short": 1, "medium": 1, "long": 0}, "late": None,
+        "long_name": "long_qa", "long_sources": [], "transition": None,
+    },
+}  # fmt: skip
+
+
+def test_a_shortage_is_spread_within_the_classes_of_a_stage(tmp_path: Path) -> None:
+    # Short is below 4 tokens. Code has 48 tokens of each class, and may be read twice.
+    made = [Made("code", 3)] * 16 + [Made("code", 16)] * 3
+    made += [Made("web", 3)] * 200 + [Made("web", 16)] * 200
+    make_run(tmp_path / "run", made)
+    opened, stage = Run.load(Store(str(tmp_path / "run"))), frame_of(CLASSES)
+    parts = {
+        "code": {"sources": ["code"], "weight": "80%", "epochs": 2},
+        "web": {"sources": ["web"], "weight": "20%"},
+    }
+    refused = planned(mixture_of({"components": parts}), opened, stage)
+    assert refused.spec is None
+    assert "capped: 96 tokens" in refused.told()
+    spreads = mixture_of({"components": parts, "on_shortage": "spread"})
+    plan = Plan.compile(tmp_path / "run", stage, spreads, 3, out=tmp_path / "plans")
+    assert {c["name"]: c["drawn"] for c in plan.summary if c["drawn"]} == {
+        "code/short": 96, "web/short": 64, "code/medium": 96, "web/medium": 64,
+    }  # fmt: skip
+    assert plan.spec.seed == 3
+    # What one class of a component lacks is not taken from another component's: it is refused.
+    make_run(tmp_path / "uneven", made[15:])
+    with pytest.raises(PlanRefused, match=r"code/short .* capped: 6 tokens"):
+        Plan.compile(tmp_path / "uneven", stage, spreads, out=tmp_path / "plans")
+
+
 def test_a_component_with_a_class_of_its_own_is_refused_beside_a_stage_s() -> None:
-    stage = frame_of(
-        {
-            "name": "x", "length": 16, "sequences": 10, "class_length": 16, "packing": "stream",
-            "tiling": None, "draws": False,
-            "classes": {
-                "weights": {"short": 1, "medium": 1, "long": 0}, "late": None,
-                "long_name": "long_qa", "long_sources": [], "transition": None,
-            },
-        }
-    )  # fmt: skip
+    stage = frame_of(CLASSES)
     with pytest.raises(PlanRefused, match="the stage says how much"):
         crossed(stage, [Component(name="a", length="short", weight=1)])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
 
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 
 from mixtures.recipe import MixtureRecipe, mixture_of
 from mixtures.resolving import Supply, resolve
-from mixtures.solving import apportioned, largest_budget, spread, whole_weights, with_floors
+from mixtures.solving import (
+    apportioned,
+    largest_budget,
+    nearest_mixture,
+    whole_weights,
+    with_floors,
+)
 
 WEIGHTS = st.lists(st.integers(0, 6), min_size=1, max_size=4).filter(any)
 
@@ -50,26 +57,56 @@ def feasible_by_force(budget: int, shares: list[Fraction], limits: list[int]) ->
     return any(sum(amounts) == budget for amounts in itertools.product(*ranges))
 
 
+LIMITS = st.lists(st.integers(0, 9), min_size=4, max_size=4)
+FLOORS = st.lists(st.integers(0, 4), min_size=4, max_size=4)
+
+
 @settings(max_examples=150, deadline=None)
-@given(WEIGHTS, st.integers(1, 12), st.lists(st.integers(0, 9), min_size=4, max_size=4))
-def test_spreading_finds_one_where_there_is_one(
+@given(WEIGHTS, st.integers(1, 12), LIMITS)
+def test_there_is_a_nearest_mixture_where_there_is_any(
     weights: list[int], budget: int, most: list[int]
 ) -> None:
     shares, limits = shares_of(weights), most[: len(weights)]
-    found = spread(budget, shares, limits)
+    found = nearest_mixture(budget, weights, limits)
     assert (found is not None) == feasible_by_force(budget, shares, limits)
+    assert found == nearest_mixture(budget, shares, limits), "weights are shares"
+
+
+@settings(max_examples=300, deadline=None)
+@given(WEIGHTS, st.integers(1, 60), st.lists(st.integers(0, 40), min_size=4, max_size=4), FLOORS)
+def test_the_nearest_mixture_keeps_the_wish_where_it_can(
+    weights: list[int], budget: int, most: list[int], low: list[int]
+) -> None:
+    floors = [Fraction(f, 16) for f in low[: len(weights)]]
+    wish, limits = with_floors(shares_of(weights), floors), most[: len(weights)]
+    found = nearest_mixture(budget, weights, limits, floors)
     if found is None:
+        assert sum(m for m, share in zip(limits, wish, strict=True) if share) < budget
         return
     assert sum(found) == budget
-    assert all(a <= limit for a, limit in zip(found, limits, strict=True))
-    assert all(not a for a, share in zip(found, shares, strict=True) if not share)
-    # What is below its limit gets the same multiple of its share, to one unit.
-    scale = [(a, s) for a, s, m in zip(found, shares, limits, strict=True) if s and a < m]
-    if scale:
-        level = sum(a for a, _ in scale) / sum(s for _, s in scale)
-        full = [(m, s) for a, s, m in zip(found, shares, limits, strict=True) if s and a == m]
-        assert all(abs(a - level * s) <= len(weights) for a, s in scale)
-        assert all(m <= level * s + len(weights) for m, s in full)
+    assert all(amount <= limit for amount, limit in zip(found, limits, strict=True))
+    assert all(not amount for amount, share in zip(found, wish, strict=True) if not share)
+    if all(budget * share <= limit for share, limit in zip(wish, limits, strict=True)):
+        assert found == apportioned(budget, wish), "what can be met is left as it is"
+    for amount, limit, floor in zip(found, limits, floors, strict=True):
+        assert amount >= min(limit, math.floor(budget * floor))
+    # What is below its limit is in proportion to the wish, to a unit; the rest would be more.
+    open_ones = [i for i, m in enumerate(limits) if wish[i] and found[i] < m]
+    if open_ones:
+        used = [i for i, m in enumerate(limits) if wish[i] and found[i] == m]
+        level = sum(Fraction(found[i]) for i in open_ones) / sum(wish[i] for i in open_ones)
+        assert all(abs(found[i] - level * wish[i]) < len(wish) for i in open_ones)
+        assert all(found[i] < level * wish[i] + len(wish) for i in used)
+
+
+def test_the_nearest_mixture_of_examples() -> None:
+    assert nearest_mixture(10, [1, 1, 2], [9, 1, 9]) == (3, 1, 6)
+    # Two are used up one after the other: what the first lacks is more than the second has.
+    assert nearest_mixture(12, [4, 1, 1], [1, 5, 9]) == (1, 5, 6)
+    assert nearest_mixture(10, [1, 0], [9, 9]) is None, "what is not wished is no help"
+    half = Fraction(1, 2)
+    assert nearest_mixture(10, [1, 0], [9, 9], [Fraction(0), half]) == (5, 5)
+    assert nearest_mixture(10, [1, 0], [9, 3], [Fraction(0), half]) == (7, 3)
 
 
 @given(WEIGHTS, st.lists(st.integers(0, 9), min_size=4, max_size=4))
@@ -120,7 +157,7 @@ def test_a_shortage_is_refused_with_the_nearest() -> None:
 def test_less_than_a_floor_is_refused_though_others_have_more() -> None:
     found = resolve(mixture(on_shortage="spread"), supply(10_000, 50), 1000)
     assert not found.feasible
-    assert found.nearest is None
+    assert found.nearest == (Fraction(900, 1000), Fraction(100, 1000))
     assert "too little for its floor" in found.rows[1].why[-1]
 
 

@@ -180,6 +180,7 @@ def test_tables_of_an_earlier_state_do_not_stay(folder: Path) -> None:
     assert (folder / METRICS).exists()
 
 
+@pytest.mark.usefixtures("trainer_asked_once")
 def test_what_the_engine_wrote_is_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

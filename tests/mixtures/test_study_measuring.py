@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from mixtures.studies import measuring
 from mixtures.studies.analysis import analyse
 from mixtures.studies.analysis.reading import read_study
 from mixtures.studies.corpora import Corpus
+from mixtures.studies.errors import StudyError
 from mixtures.studies.measuring import make_items, told_of_items
 from mixtures.studies.recipe import BenchmarkOf, HeldOutOf, ItemsOf
 from tests.mixtures import invented_studies as invented
+from tests.mixtures.faked_studies import make_corpus, run_faked, starts, study_file
 
 HELD = {"one": {"b"}, "two": {"d", "e"}}
 """The lines that documents of a corpus hold."""
@@ -82,3 +85,21 @@ def test_what_was_left_out_is_said_first(tmp_path: Path) -> None:
         "12 of 72 items of piqa stand in documents that an arm may train on, and are left out."
     )
     assert not any("arc" in warning for warning in found.warnings)
+
+
+@pytest.mark.usefixtures("trainer_asked_once")
+def test_a_benchmark_s_missing_answer_refuses_before_any_run(tmp_path: Path) -> None:
+    rows = [
+        {"goal": "Boil water", "sol1": "in a kettle", "sol2": "in a bag", "label": 0},
+        {"goal": "Cut bread", "sol1": "with a spoon", "sol2": "with a knife"},
+    ]
+    benchmark = tmp_path / "piqa.jsonl"
+    benchmark.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    metrics = {"items": {"benchmarks": [{"format": "piqa", "path": str(benchmark)}]}}
+    path = study_file(tmp_path, make_corpus(tmp_path / "run"), metrics=metrics)
+    out = tmp_path / "out"
+    with pytest.raises(StudyError, match=rf"items piqa: .*{benchmark}.*2.*label"):
+        run_faked(path, out)
+    assert starts(out) == 0
+    assert not (out / "logs").exists(), "a worker was started"
+    assert not (out / "items" / "piqa.jsonl").exists()

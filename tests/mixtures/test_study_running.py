@@ -15,52 +15,23 @@ import pytest
 
 from mixtures.studies.ray_pool import share_of
 from mixtures.studies.results import StudyResults
-from mixtures.studies.running import run_study
-from tests.mixtures.made_runs import Made, make_run
+from tests.mixtures.faked_studies import (
+    FAKE,
+    arm_that,
+    make_corpus,
+    run_faked,
+    starts,
+    study_file,
+)
 
-FAKE = (str(Path(__file__).with_name("fake_trainer.py")),)
 ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures("trainer_asked_once")
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("corpus") / "run"
-    documents = [Made("prose", 40 + i % 7, tier="high" if i % 2 else "low") for i in range(400)]
-    make_run(folder, documents, shard_documents=100)
-    return folder
-
-
-def _study(tmp_path: Path, corpus: Path, name: str = "s", **changes: Any) -> Path:
-    """A file of a study whose arms say how their runs act."""
-    arms = changes.pop("arms", {"clean": None, "worse": "x"})
-    content = {
-        "name": name,
-        "question": "?",
-        "corpus": {"run": str(corpus)},
-        "model": "tiny",
-        "stage": "text_8k",
-        "tokens": 4096,
-        "seeds": 4,
-        "baseline": "clean",
-        "arms": {
-            arm: (act if isinstance(act, dict) else _arm(arm, act)) for arm, act in arms.items()
-        },
-        "watch": {"steps": 3, "silence": 600},
-        **changes,
-    }
-    path = tmp_path / f"{name}.yaml"
-    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
-    return path
-
-
-def _arm(name: str, act: str | None) -> dict[str, Any]:
-    """The component's name makes the arm another than those that act otherwise."""
-    mixture: dict[str, Any] = {"components": {name: {"weight": "100%"}}}
-    return {"mixture": mixture if act is None else {**mixture, "description": act}}
-
-
-def _run(path: Path, out: Path, workers: int = 2, **more: Any) -> StudyResults:
-    return run_study(path, out=out, workers=workers, progress=False, command=FAKE, **more)
+    return make_corpus(tmp_path_factory.mktemp("corpus") / "run")
 
 
 def _states(found: StudyResults) -> dict[str, set[str]]:
@@ -70,17 +41,11 @@ def _states(found: StudyResults) -> dict[str, set[str]]:
     return states
 
 
-def _starts(out: Path) -> int:
-    return sum(
-        len(path.read_text().splitlines()) for path in (out / ".runs").glob("*/train/starts")
-    )
-
-
 def test_every_run_has_a_line_in_the_studys_order_for_any_workers(
     tmp_path: Path, corpus: Path
 ) -> None:
-    path = _study(tmp_path, corpus)
-    one, two = (_run(path, tmp_path / str(n), n) for n in (1, 2))
+    path = study_file(tmp_path, corpus)
+    one, two = (run_faked(path, tmp_path / str(n), n) for n in (1, 2))
     assert [(r["arm"], r["seed"]) for r in one.results] == [
         (arm, seed) for arm in ("clean", "worse") for seed in range(4)
     ]
@@ -101,29 +66,29 @@ def test_every_run_has_a_line_in_the_studys_order_for_any_workers(
 
 
 def test_bits_per_byte_of_all_leave_out_what_does_not_count(tmp_path: Path, corpus: Path) -> None:
-    both = _run(_study(tmp_path, corpus), tmp_path / "both").results[0]["metrics"]
+    both = run_faked(study_file(tmp_path, corpus), tmp_path / "both").results[0]["metrics"]
     # 100 tokens at loss / 2 a byte and 300 at loss: 200 and 300 bytes (times 1 / ln 2).
     assert both["bits_per_byte"]["all"] == pytest.approx(3.0 * 400 / 500)
     metrics = {"held_out": {"except_sources": ["noise"]}}
-    less = _run(_study(tmp_path, corpus, "less", metrics=metrics), tmp_path / "less")
+    less = run_faked(study_file(tmp_path, corpus, "less", metrics=metrics), tmp_path / "less")
     assert less.results[0]["metrics"]["bits_per_byte"]["all"] == pytest.approx(1.5)
     assert less.study["metrics"]["held_out"]["except_sources"] == ["noise"]
 
 
 def test_a_finished_study_trains_nothing_again(tmp_path: Path, corpus: Path) -> None:
-    path, out = _study(tmp_path, corpus), tmp_path / "out"
-    first = _run(path, out)
-    assert _starts(out) == 8
-    assert _run(path, out).results == first.results
-    assert _starts(out) == 8
+    path, out = study_file(tmp_path, corpus), tmp_path / "out"
+    first = run_faked(path, out)
+    assert starts(out) == 8
+    assert run_faked(path, out).results == first.results
+    assert starts(out) == 8
 
 
 def test_what_is_measured_anew_is_not_trained_anew(tmp_path: Path, corpus: Path) -> None:
     out = tmp_path / "out"
-    _run(_study(tmp_path, corpus), out)
+    run_faked(study_file(tmp_path, corpus), out)
     metrics = {"held_out": {"sources": ["prose"]}}
-    found = _run(_study(tmp_path, corpus, metrics=metrics), out)
-    assert _starts(out) == 8
+    found = run_faked(study_file(tmp_path, corpus, metrics=metrics), out)
+    assert starts(out) == 8
     assert found.results[0]["metrics"]["bits_per_byte"]["all"] == pytest.approx(1.5)
 
 
@@ -131,23 +96,23 @@ def test_weights_that_are_not_kept_are_made_again_where_they_are_wanted(
     tmp_path: Path, corpus: Path
 ) -> None:
     out = tmp_path / "out"
-    first = _run(_study(tmp_path, corpus, keep_checkpoints=False), out)
+    first = run_faked(study_file(tmp_path, corpus, keep_checkpoints=False), out)
     assert first.complete
     assert not list((out / ".runs").glob("*/train/checkpoints"))
-    assert _run(_study(tmp_path, corpus, keep_checkpoints=False), out).results == first.results
-    assert _starts(out) == 8, "its results stand without the weights"
+    assert run_faked(study_file(tmp_path, corpus, keep_checkpoints=False), out).results == first.results
+    assert starts(out) == 8, "its results stand without the weights"
     metrics = {"held_out": {"sources": ["prose"]}}
-    found = _run(_study(tmp_path, corpus, metrics=metrics), out)
+    found = run_faked(study_file(tmp_path, corpus, metrics=metrics), out)
     assert found.complete
-    assert _starts(out) == 16
+    assert starts(out) == 16
     assert len(list((out / ".runs").glob("*/train/checkpoints/step-*"))) == 8
 
 
 def test_identical_arms_are_computed_once_and_said_to_be(tmp_path: Path, corpus: Path) -> None:
-    same = _arm("all", None)
-    path = _study(tmp_path, corpus, arms={"clean": same, "again": same})
-    found = _run(path, tmp_path / "out")
-    assert _starts(tmp_path / "out") == 4
+    same = arm_that("all", None)
+    path = study_file(tmp_path, corpus, arms={"clean": same, "again": same})
+    found = run_faked(path, tmp_path / "out")
+    assert starts(tmp_path / "out") == 4
     assert found.study["arms"]["again"]["same_as"] == "clean"
     assert found.study["arms"]["clean"]["same_as"] is None
     assert len(found.results) == 8
@@ -157,8 +122,11 @@ def test_identical_arms_are_computed_once_and_said_to_be(tmp_path: Path, corpus:
 def test_a_loss_that_is_no_number_or_climbs_ends_its_run_for_good(
     tmp_path: Path, corpus: Path
 ) -> None:
-    path, out = _study(tmp_path, corpus, arms={"clean": None, "a": "nan", "b": "climb"}), tmp_path
-    found = _run(path, out / "out")
+    path, out = (
+        study_file(tmp_path, corpus, arms={"clean": None, "a": "nan", "b": "climb"}),
+        tmp_path,
+    )
+    found = run_faked(path, out / "out")
     assert _states(found) == {"clean": {"finished"}, "a": {"diverged"}, "b": {"diverged"}}
     lines = {line["arm"]: line for line in found.results}
     assert "loss is nan at step 7" in lines["a"]["why"]
@@ -167,16 +135,16 @@ def test_a_loss_that_is_no_number_or_climbs_ends_its_run_for_good(
     assert lines["a"]["metrics"] == {}
     assert len(lines["a"]["curve"]) < 20  # it was ended, and did not go on to its last step
     assert not found.complete
-    starts = _starts(out / "out")
-    assert _run(path, out / "out").results == found.results
-    assert _starts(out / "out") == starts
+    before = starts(out / "out")
+    assert run_faked(path, out / "out").results == found.results
+    assert starts(out / "out") == before
 
 
 def test_a_run_that_is_killed_goes_on_and_is_given_up_after_three_tries(
     tmp_path: Path, corpus: Path
 ) -> None:
-    path = _study(tmp_path, corpus, arms={"clean": "die_once", "b": "die"}, seeds=4)
-    found = _run(path, tmp_path / "out")
+    path = study_file(tmp_path, corpus, arms={"clean": "die_once", "b": "die"}, seeds=4)
+    found = run_faked(path, tmp_path / "out")
     assert _states(found) == {"clean": {"finished"}, "b": {"killed"}}
     clean = [line for line in found.results if line["arm"] == "clean"]
     assert {line["attempts"] for line in clean} == {2}
@@ -186,7 +154,9 @@ def test_a_run_that_is_killed_goes_on_and_is_given_up_after_three_tries(
 
 
 def test_a_refused_run_fails_with_the_trainers_words(tmp_path: Path, corpus: Path) -> None:
-    found = _run(_study(tmp_path, corpus, arms={"clean": None, "b": "refuse"}), tmp_path / "out")
+    found = run_faked(
+        study_file(tmp_path, corpus, arms={"clean": None, "b": "refuse"}), tmp_path / "out"
+    )
     assert _states(found) == {"clean": {"finished"}, "b": {"failed"}}
     line = found.results[-1]
     assert line["why"] == "the corpus has too little of it"
@@ -194,17 +164,20 @@ def test_a_refused_run_fails_with_the_trainers_words(tmp_path: Path, corpus: Pat
 
 
 def test_silence_counts_as_killed(tmp_path: Path, corpus: Path) -> None:
-    path = _study(
+    path = study_file(
         tmp_path, corpus, arms={"clean": "hang"}, seeds=[0], few_seeds=True, watch={"silence": 1.0}
     )
-    line = _run(path, tmp_path / "out").results[0]
+    line = run_faked(path, tmp_path / "out").results[0]
     assert line["state"] == "killed"
     assert line["attempts"] == 3
     assert "nothing was written for 1 s" in line["why"]
 
 
 def test_an_interrupted_study_leaves_no_worker_and_goes_on(tmp_path: Path, corpus: Path) -> None:
-    path, out = _study(tmp_path, corpus, arms={"clean": "slow"}, baseline="clean"), tmp_path / "out"
+    path, out = (
+        study_file(tmp_path, corpus, arms={"clean": "slow"}, baseline="clean"),
+        tmp_path / "out",
+    )
     script = (
         "import sys; from pathlib import Path; from mixtures.studies.running import run_study;"
         "run_study(Path(sys.argv[1]), out=Path(sys.argv[2]), workers=2, progress=False,"
@@ -215,7 +188,7 @@ def test_an_interrupted_study_leaves_no_worker_and_goes_on(tmp_path: Path, corpu
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     until = time.monotonic() + 60
-    while _starts(out) < 2 and time.monotonic() < until:
+    while starts(out) < 2 and time.monotonic() < until:
         time.sleep(0.1)
     time.sleep(1)
     lines = (out / "results.jsonl").read_text().splitlines()
@@ -228,7 +201,7 @@ def test_an_interrupted_study_leaves_no_worker_and_goes_on(tmp_path: Path, corpu
             assert not _runs(int(pid))
     done = [len((file.parent / "metrics.jsonl").read_text().splitlines()) for file in begun]
     assert 0 < max(done) < 20
-    found = _run(path, out, workers=4)
+    found = run_faked(path, out, workers=4)
     assert found.complete
     steps = [json.loads(s)["step"] for s in (begun[0].parent / "metrics.jsonl").open()]
     assert steps == list(range(1, 21))  # it went on, and did no step twice
@@ -244,17 +217,17 @@ def _runs(pid: int) -> bool:
 
 def test_cores_are_shared_by_the_workers(tmp_path: Path, corpus: Path) -> None:
     cores = len(os.sched_getaffinity(0))
-    _run(_study(tmp_path, corpus), tmp_path / "out", workers=cores)
+    run_faked(study_file(tmp_path, corpus), tmp_path / "out", workers=cores)
     threads = {path.read_text() for path in (tmp_path / "out/.runs").glob("*/train/threads")}
     assert threads == {"1"}
 
 
 def test_repetition_reads_nested_parts_of_a_tier(tmp_path: Path, corpus: Path) -> None:
-    path = _study(
+    path = study_file(
         tmp_path, corpus, kind="repetition", baseline=None, arms={},
         repetition={"epochs": [1, 2, 4], "tiers": {"high": {"tiers": ["high"]}}},
     )  # fmt: skip
-    found = _run(path, tmp_path / "out")
+    found = run_faked(path, tmp_path / "out")
     arms = found.study["arms"]
     assert list(arms) == ["high-x1", "high-x2", "high-x4"]
     for name, arm in arms.items():
@@ -276,21 +249,21 @@ def test_repetition_reads_nested_parts_of_a_tier(tmp_path: Path, corpus: Path) -
 def test_a_tier_that_is_too_small_is_refused(tmp_path: Path, corpus: Path) -> None:
     from dataflow.recipe import RecipeError
 
-    path = _study(
+    path = study_file(
         tmp_path, corpus, kind="repetition", baseline=None, arms={}, tokens=1 << 20,
         repetition={"epochs": [1, 2], "tiers": {"high": {"tiers": ["high"]}}},
     )  # fmt: skip
     with pytest.raises(RecipeError, match=r"tokens of it in .*expected 1,053,819"):
-        _run(path, tmp_path / "out")
+        run_faked(path, tmp_path / "out")
 
 
 def test_a_mixture_that_is_wrong_is_told_before_anything_runs(tmp_path: Path, corpus: Path) -> None:
     from dataflow.recipe import RecipeError
 
     half = {"mixture": {"components": {"a": {"sources": ["prose"], "weight": "50%"}}}}
-    path = _study(tmp_path, corpus, arms={"clean": None, "half": half})
+    path = study_file(tmp_path, corpus, arms={"clean": None, "half": half})
     with pytest.raises(RecipeError, match=r"s\.yaml: arms\.half\.mixture.* found weights of 50%"):
-        _run(path, tmp_path / "out")
+        run_faked(path, tmp_path / "out")
     assert not (tmp_path / "out" / ".runs").exists()
 
 
@@ -310,11 +283,11 @@ def test_a_cluster_holds_all_of_its_actors_at_once(asked: int | None, gpus: int)
 @pytest.mark.long
 def test_over_ray_the_results_are_those_of_this_machine(tmp_path: Path, corpus: Path) -> None:
     pytest.importorskip("ray", reason="Ray is not installed")
-    path = _study(tmp_path, corpus, arms={"clean": "die_once", "b": "refuse"})
+    path = study_file(tmp_path, corpus, arms={"clean": "die_once", "b": "refuse"})
     here, there = (
         [{k: v for k, v in line.items() if k != "seconds"} for line in found.results]
         for found in (
-            _run(path, tmp_path / "here"), _run(path, tmp_path / "there", ray="local")
+            run_faked(path, tmp_path / "here"), run_faked(path, tmp_path / "there", ray="local")
         )
     )  # fmt: skip
     assert here == there

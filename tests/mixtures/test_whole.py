@@ -87,7 +87,7 @@ def test_documents_are_whole_quotas_are_met_and_nothing_is_there_too_often(
     )
     with tempfile.TemporaryDirectory() as scratch:
         order = make_run(Path(scratch) / "run", documents)
-        plan = Plan.compile(Path(scratch) / "run", spec, Path(scratch) / "plans")
+        plan = Plan.compile(Path(scratch) / "run", spec, out=Path(scratch) / "plans")
         plan.verify()
         assert len(plan) == spec.sequences
         numbered = [documents[place] for place in order]
@@ -121,7 +121,7 @@ def test_every_document_of_an_epoch_comes_before_the_next_epochs(tmp_path: Path)
     documents = [Made("web", 5 + i * 7 % 41, features=()) for i in range(120)]
     make_run(tmp_path / "run", documents)
     whole = sum(d.tokens for d in documents)
-    plan = Plan.compile(tmp_path / "run", spec_of(tokens=2 * whole), tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", spec_of(tokens=2 * whole), out=tmp_path / "plans")
     counts: Counter[int] = Counter()
     early = 0
     for pieces in plan:
@@ -138,7 +138,7 @@ def test_the_same_bytes_however_it_is_sorted(tmp_path: Path) -> None:
     documents = [Made("web", 3 + i * 7 % 61, features=(9,) * (i % 3)) for i in range(200)]
     make_run(tmp_path / "run", documents)
     spec = spec_of(tiling="tiny56")
-    plan = Plan.compile(tmp_path / "run", spec, tmp_path / "one")
+    plan = Plan.compile(tmp_path / "run", spec, out=tmp_path / "one")
     run = Run.load(Store(str(tmp_path / "run")))
     again = compile_plan(run, spec, tmp_path / "two", sort_bytes=2048)
     assert again.name == plan.folder.name
@@ -158,7 +158,7 @@ def test_mixtures_that_change_are_followed(tmp_path: Path) -> None:
         transition=Transition(tokens=32 * 100, previous={"web": 1}),
         late=LateMixture(start=32 * 160, weights={"code": 1}),
     )
-    plan = Plan.compile(tmp_path / "run", spec, tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", spec, out=tmp_path / "plans")
     tokens = [
         {plan.component(i): sum(piece.token_length for piece in plan[i])} for i in range(len(plan))
     ]
@@ -180,20 +180,22 @@ def test_what_is_left_out_is_counted_and_a_tiling_is_asked_for(tmp_path: Path) -
     documents += [Made("web", 70) for _ in range(5)]
     make_run(tmp_path / "run", documents)
     with pytest.raises(PlanRefused, match=r"component 'all' has documents with images .* tiny56"):
-        Plan.compile(tmp_path / "run", spec_of(), tmp_path / "plans")
-    plan = Plan.compile(tmp_path / "run", spec_of(tiling="released28"), tmp_path / "plans")
+        Plan.compile(tmp_path / "run", spec_of(), out=tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", spec_of(tiling="released28"), out=tmp_path / "plans")
     (head,) = plan.summary
     assert (head["documents"], head["tokens"]) == (25, 20 * 32 + 5 * 70)
     assert (head["left_out_documents"], head["left_out_tokens"]) == (7, 7 * 49)
     used = {piece.document for pieces in plan for piece in pieces}
     assert used == {n for n in range(32) if not 20 <= n < 27}
     # By the third tiling an image has two features more: none of the first twenty fits.
-    plan = Plan.compile(tmp_path / "run", spec_of(tiling="fixed336"), tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", spec_of(tiling="fixed336"), out=tmp_path / "plans")
     assert plan.summary[0]["left_out_documents"] == 27
     components = (Component(name="all", weight=1, epochs=1),)
     with pytest.raises(PlanRefused, match="27: images, longer than a sequence"):
         Plan.compile(
-            tmp_path / "run", spec_of(tiling="fixed336", components=components), tmp_path / "plans"
+            tmp_path / "run",
+            spec_of(tiling="fixed336", components=components),
+            out=tmp_path / "plans",
         )
 
 
@@ -201,9 +203,9 @@ def test_documents_that_are_never_cut_are_left_out_where_they_are_longer(tmp_pat
     """As pairs of answers are, which a sequence holds whole or not."""
     documents = [Made("web", 20) for _ in range(300)] + [Made("web", 33) for _ in range(9)]
     make_run(tmp_path / "run", documents)
-    cut = Plan.compile(tmp_path / "run", spec_of(), tmp_path / "plans")
+    cut = Plan.compile(tmp_path / "run", spec_of(), out=tmp_path / "plans")
     assert "longer" not in cut.spec.model_dump()  # plans from before keep their names
-    plan = Plan.compile(tmp_path / "run", spec_of(longer="leave_out"), tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", spec_of(longer="leave_out"), out=tmp_path / "plans")
     assert plan.hash != cut.hash
     assert all(piece.token_length == 20 for pieces in plan for piece in pieces)
     (head,) = plan.summary
@@ -211,14 +213,14 @@ def test_documents_that_are_never_cut_are_left_out_where_they_are_longer(tmp_pat
     alone = (Component(name="all", weight=1, epochs=1),)
     asked = spec_of(longer="leave_out", components=alone, tokens=320_000)
     with pytest.raises(PlanRefused, match=r"9: longer than a sequence"):
-        Plan.compile(tmp_path / "run", asked, tmp_path / "plans")
+        Plan.compile(tmp_path / "run", asked, out=tmp_path / "plans")
     with pytest.raises(ValidationError, match="found longer leave_out and packing stream"):
         spec_of(packing="stream", longer="leave_out")
 
 
 def test_a_low_fill_is_reported_with_its_bound(tmp_path: Path) -> None:
     make_run(tmp_path / "run", [Made("web", 20) for _ in range(300)])
-    plan = Plan.compile(tmp_path / "run", spec_of(), tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", spec_of(), out=tmp_path / "plans")
     assert plan.fill == 20 / 32
     (head,) = plan.summary
     assert head["fill"] == head["packed_fill"] == head["best_fill"] == 20 / 32
@@ -228,34 +230,36 @@ def test_epochs_are_counted_in_tokens_not_in_sequences(tmp_path: Path) -> None:
     make_run(tmp_path / "run", [Made("web", 20) for _ in range(100)])
     components = (Component(name="all", weight=1, epochs=2),)
     plan = Plan.compile(
-        tmp_path / "run", spec_of(tokens=200 * 32, components=components), tmp_path / "plans"
+        tmp_path / "run", spec_of(tokens=200 * 32, components=components), out=tmp_path / "plans"
     )
     counts = Counter(piece.document for pieces in plan for piece in pieces)
     assert set(counts.values()) == {2}
     assert len(counts) == 100
     with pytest.raises(PlanRefused, match="too many epochs") as refused:
         Plan.compile(
-            tmp_path / "run", spec_of(tokens=201 * 32, components=components), tmp_path / "plans"
+            tmp_path / "run",
+            spec_of(tokens=201 * 32, components=components),
+            out=tmp_path / "plans",
         )
     assert re.search(r"all +any +100 +2,000 +4,0\d\d +2\.\d\d +2 +too many", str(refused.value))
 
 
 def test_an_index_from_before_images_is_read(tmp_path: Path) -> None:
     make_run(tmp_path / "run", [Made("web", 3 + i) for i in range(50)])
-    now = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), tmp_path / "now")
+    now = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), out=tmp_path / "now")
     run = Run.load(Store(str(tmp_path / "run")))
     for shard in run.shards:
         path = tmp_path / "run" / shard.tokenize.outputs["index"].path
         table = pq.read_table(path).drop_columns(["images"])
         metadata = {"leyden.table": INDEX.name, "leyden.version": "1"}
         pq.write_table(table.replace_schema_metadata(metadata), path)
-    before = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), tmp_path / "before")
+    before = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), out=tmp_path / "before")
     assert before.hash == now.hash
 
 
 def test_an_index_of_version_2_is_read(tmp_path: Path) -> None:
     make_run(tmp_path / "run", [Made("web", 3 + i, features=(16,)) for i in range(50)])
-    now = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), tmp_path / "now")
+    now = Plan.compile(tmp_path / "run", spec_of(tiling="tiny56"), out=tmp_path / "now")
     run = Run.load(Store(str(tmp_path / "run")))
     for shard in run.shards:
         path = tmp_path / "run" / shard.tokenize.outputs["index"].path
@@ -270,7 +274,7 @@ def test_an_index_of_version_2_is_read(tmp_path: Path) -> None:
         metadata = {"leyden.table": INDEX.name, "leyden.version": "2"}
         pq.write_table(table.replace_schema_metadata(metadata), path)
     spec = spec_of(tiling="tiny56")
-    assert Plan.compile(tmp_path / "run", spec, tmp_path / "before").hash == now.hash
+    assert Plan.compile(tmp_path / "run", spec, out=tmp_path / "before").hash == now.hash
     # One squeezed tile of 56 pixels has 16 features, whatever the made counts said.
     shards = walk(run, ["tokens", "images"])
     lengths = [length for shard in shards for length in shard.expanded("fixed56").tolist()]
@@ -279,8 +283,8 @@ def test_an_index_of_version_2_is_read(tmp_path: Path) -> None:
 
 def test_old_and_new_plans_are_told_apart(tmp_path: Path) -> None:
     make_run(tmp_path / "run", [Made("web", 20) for _ in range(20)])
-    stream = Plan.compile(tmp_path / "run", spec_of(packing="stream"), tmp_path / "plans")
-    whole = Plan.compile(tmp_path / "run", spec_of(), tmp_path / "plans")
+    stream = Plan.compile(tmp_path / "run", spec_of(packing="stream"), out=tmp_path / "plans")
+    whole = Plan.compile(tmp_path / "run", spec_of(), out=tmp_path / "plans")
     assert stream.hash != whole.hash
     assert b'"version": 1' in (stream.folder / "plan.json").read_bytes()
     assert b'"packing"' not in (stream.folder / "plan.json").read_bytes()

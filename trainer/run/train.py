@@ -14,10 +14,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from mixtures.errors import PlanRefused
-from mixtures.inventory import take_inventory
 from mixtures.plan import Plan
-from mixtures.planning import planned
 from trainer.data.batches import Batches
 from trainer.data.corpus import Corpus
 from trainer.data.pictures import image_token_of
@@ -31,12 +28,11 @@ from trainer.megatron.optimizer import (
 )
 from trainer.models.build import build_model
 from trainer.preference.held_out import choose_pairs
-from trainer.preference.sources import paired_sources
 from trainer.preference.training import PreferenceTraining
 from trainer.run.agreement import bad_sequences, of_first
 from trainer.run.budget import within_epochs
-from trainer.run.draws import plan_spec
-from trainer.run.images import check_tiling, pictured_sources
+from trainer.run.drawing import draws_of
+from trainer.run.images import check_tiling
 from trainer.run.outcome import Outcome
 from trainer.run.request import (
     CHECKPOINTS,
@@ -50,7 +46,6 @@ from trainer.run.sameness import check_own, check_predecessor, ended
 from trainer.run.walk import Parts, Walk
 from trainer.stages import schedule
 from trainer.stages.layer_guard import LayerGuard
-from trainer.stages.mixture import check_long_qa
 from trainer.stages.recipe import StageRecipe
 from trainer.vision.parts import PARTS, train_only
 
@@ -286,24 +281,16 @@ def _plan(
     stage, folder = request.stage, request.out / PLANS
 
     def compiled() -> Plan:
-        inventory = take_inventory(corpus.run, stage.class_length)
-        check_long_qa(stage, inventory.sources, request.corpus)
-        spec = plan_spec(
+        spec = draws_of(
             stage,
-            inventory,
-            sequences=schedule.total_tokens(stage) // stage.length,
+            request.model,
+            corpus.run,
             seed=request.seed,
-            before=former,
             epochs=request.epochs,
-            leave_out=_left_out(request, corpus),
+            before=former,
         )
-        if request.mixture is not None:
-            mixed = planned(request.mixture, corpus.run, spec)
-            if mixed.spec is None:
-                raise PlanRefused(f"{request.corpus}: stage {stage.name}\n{mixed.told()}")
-            spec = mixed.spec
         there = set(folder.glob("*"))
-        plan = Plan.compile(request.corpus, spec, folder)
+        plan = Plan.compile(request.corpus, spec, request.mixture, out=folder)
         try:
             check_own(request, {**known, "plan": plan.hash})
         except RunRefused:
@@ -324,16 +311,6 @@ def _plan(
     if isinstance(told[0], Exception):
         raise told[0]
     return plan or Plan.open(Path(told[0]))
-
-
-def _left_out(request: Request, corpus: Corpus) -> frozenset[str]:
-    """Sources that a stage does not draw from where it names none: pairs, whose rejected answers
-    it would learn; and where its model has a tower, those with images, for whose features a stage
-    of text has no places."""
-    found = paired_sources(corpus.run)
-    if request.model.vision is not None and request.stage.tiling is None:
-        found |= pictured_sources(corpus.run)
-    return found
 
 
 def _start_from(before: Path, chunks: list[Any], optimizer: Any) -> dict[str, Any]:

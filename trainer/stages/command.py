@@ -26,21 +26,30 @@ def add_commands(add: Callable[[str, Callable[[argparse.Namespace], int], str], 
     sub.add_argument("--batch", type=_as(parse_tokens), help="tokens of the first global batch")
     sub.add_argument("--variant", help="another curriculum that the stage names, such as smooth")
     sub.add_argument("--long-qa", type=_as(_share), metavar="SHARE", help="0: none")
+    sub.add_argument("--model", help="as this model is trained by it: its recipe's scale and so on")
+    sub.add_argument("--corpus", metavar="RUN", help="what it draws from there too")
 
 
 def run_show_stage(options: argparse.Namespace) -> int:
     """Print it."""
-    from trainer.stages.loading import load_stage
+    from dataflow.run import Run
+    from dataflow.store import Store
+    from trainer.run.drawing import draws_of
+    from trainer.stages.loading import load_model, load_stage
+    from trainer.stages.usual import stage_of
 
-    stage = load_stage(
-        options.stage,
-        options.scale,
-        variant=options.variant,
-        tokens=options.tokens,
-        batch=options.batch,
-        long_qa=options.long_qa,
-    )
-    shown = as_shown(stage, _before(stage, options.scale))
+    names = ("scale", "variant", "tokens", "batch", "long_qa")
+    given = {name: getattr(options, name) for name in names}
+    model = None if options.model is None else load_model(options.model)
+    if model is None:
+        stage = load_stage(options.stage, **given)
+    else:
+        stage = stage_of(model, options.stage, **given)
+    before = _before(stage, options.scale if model is None else stage.scale)
+    shown = as_shown(stage, before)
+    if options.corpus is not None:
+        spec = draws_of(stage, model, Run.load(Store(options.corpus)), before=before)
+        shown["spec"] = spec.model_dump(mode="json")
     if options.json:
         sys.stdout.write(orjson.dumps(shown).decode() + "\n")
     else:
@@ -56,7 +65,8 @@ def as_shown(stage: StageRecipe, before: StageRecipe | None = None) -> dict[str,
 
     ``classes``, of a stage with shares: whole weights by length class, those of the stage's end
     (``late``), the sources and the name of long questions, and the transition from the stage
-    ``before`` where that has shares too; the shares that a corpus has are not known here.
+    ``before`` where that has shares too; the shares that a corpus has are not known here. ``after``
+    is the stage that it starts from.
     """
     from trainer.run.draws import whole_weights
     from trainer.stages import schedule
@@ -94,6 +104,7 @@ def as_shown(stage: StageRecipe, before: StageRecipe | None = None) -> dict[str,
         "tiling": stage.tiling,
         "scale": str(stage.scale),
         "draws": stage.draws is not None,
+        "after": stage.after,
         "classes": classes,
     }
 

@@ -41,7 +41,7 @@ def plan_of(run: Path, out: Path, seed: int = 3) -> Plan:
         Component(name="others", length="medium", weight=3),
     )
     spec = PlanSpec(length=LENGTH, tokens=LENGTH * 96, seed=seed, l1=160, components=components)
-    return Plan.compile(run, spec, out)
+    return Plan.compile(run, spec, out=out)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ def plan(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
         Component(name="notes", sources=("notes",), weight=1),
     )
     spec = PlanSpec(length=LENGTH, tokens=LENGTH * 48, components=components)
-    return Plan.compile(run, spec, tmp_path_factory.mktemp("plans"))
+    return Plan.compile(run, spec, out=tmp_path_factory.mktemp("plans"))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def remote(run: Path) -> Iterator[Store]:
 def test_a_run_on_s3_gives_the_same_plan_and_batches(
     run: Path, remote: Store, plan: Plan, tmp_path: Path
 ) -> None:
-    away = Plan.compile(remote, plan.spec, tmp_path)
+    away = Plan.compile(remote, plan.spec, out=tmp_path)
     assert away.hash == plan.hash
     corpora = [Corpus.open(run), Corpus.open(remote)]
     with Batches(plan, corpora[0]) as here, Batches(away, corpora[1]) as there:

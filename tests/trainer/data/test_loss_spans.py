@@ -33,8 +33,8 @@ def test_tokens_without_loss_are_no_labels(tmp_path: Path, verify: Verify) -> No
     assert order == plain
     components = (Component(name="all", weight=1, epochs=2),)
     spec = PlanSpec(length=LENGTH, tokens=LENGTH * 96, seed=3, components=components)
-    plan = Plan.compile(tmp_path / "run", spec, tmp_path / "plans")
-    assert plan.hash == Plan.compile(tmp_path / "plain", spec, tmp_path / "others").hash
+    plan = Plan.compile(tmp_path / "run", spec, out=tmp_path / "plans")
+    assert plan.hash == Plan.compile(tmp_path / "plain", spec, out=tmp_path / "others").hash
     seen = {"whole": 0, "cut": 0, "silent": 0}
     with (
         Corpus.open(tmp_path / "run", verify=verify) as corpus,

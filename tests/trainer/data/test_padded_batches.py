@@ -27,7 +27,7 @@ def open_batches(
         packing="whole",
         components=(Component(name="all", weight=1),),
     )
-    plan = Plan.compile(tmp_path / "run", spec, tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", spec, out=tmp_path / "plans")
     return Batches(plan, Corpus.open(tmp_path / "run"), **options), order
 
 

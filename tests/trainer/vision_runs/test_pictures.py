@@ -40,7 +40,7 @@ def _plan(run: Path, folder: Path) -> Plan:
         length=LENGTH, tokens=SEQUENCES * LENGTH, seed=1, l1=1 << 17, components=components,
         packing="whole", tiling="tiny56",
     )  # fmt: skip
-    return Plan.compile(str(run), spec, folder)
+    return Plan.compile(str(run), spec, out=folder)
 
 
 def test_an_image_takes_its_places_and_is_never_learnt() -> None:
@@ -222,7 +222,7 @@ def test_a_run_on_s3_gives_the_same_images(shown_run: Path, tmp_path: Path) -> N
     with loopback_bucket() as bucket:
         remote = Store(bucket.upload(shown_run, "run"), bucket.options)
         here = _plan(shown_run, tmp_path / "here")
-        there = Plan.compile(remote, here.spec, tmp_path / "there")
+        there = Plan.compile(remote, here.spec, out=tmp_path / "there")
         assert there.hash == here.hash
         found = []
         for plan, where in ((here, shown_run), (there, remote)):
