@@ -23,7 +23,7 @@ from mixtures.studies.recipe import StudyRecipe
 
 RECORD = ROOT / "benchmarks" / "studies" / "results.jsonl"
 
-_FREE = ("name", "question", "corpus", "workers", "watch", "save_every", "keep_checkpoints")
+_FREE = ("question", "corpus", "workers", "watch", "save_every", "keep_checkpoints")
 """What of a study's file decides no result; a corpus is known by its content."""
 
 

@@ -14,21 +14,24 @@ from mixtures.studies.corpora import Corpora, Corpus
 from mixtures.studies.keys import recipe_content, run_key
 from mixtures.studies.loading import LoadedStudy
 from mixtures.studies.recipe import ArmOf, StudyRecipe
+from mixtures.studies.slicing import slice_of
 
 _OVERRIDES = ("model", "stage", "batch", "rate", "scale")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """An arm: ``mixture`` is a mixture file's content without its name, ``path`` its file in the
-    study's folder; ``same_as`` names an arm before it whose runs are these."""
+    """An arm: ``mixture`` is a mixture file's content without its name, ``folder`` where the files
+    of its runs' mixtures are; ``slices`` is the salt by which each seed has documents of its own
+    (None: all have the same); ``same_as`` names an arm before it whose runs are these."""
 
     name: str
     asked: ArmOf
     seeds: tuple[int, ...]
     corpus: Corpus
     mixture: dict[str, Any]
-    path: Path
+    folder: Path
+    slices: str | None
     model: str
     stage: str
     tokens: int
@@ -39,13 +42,23 @@ class Arm:
     same_as: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
+    def mixture_of(self, seed: int) -> dict[str, Any]:
+        """The mixture of a seed's run."""
+        if self.slices is None:
+            return self.mixture
+        return slice_of(self.mixture, self.seeds.index(seed), len(self.seeds), self.slices)
+
+    def mixture_name(self, seed: int) -> str:
+        """What it is called; runs of one mixture share a file."""
+        return self.name if self.slices is None else f"{self.name}-seed{seed}"
+
     def identity(self, seed: int, precision: str) -> dict[str, Any]:
         """All that decides a run of it, as plain values. Threads and machines are not in it: they
         change last bits alone."""
         return {
             "corpus": self.corpus.root,
             "tokenizer": self.corpus.tokenizer,
-            "mixture": {k: v for k, v in self.mixture.items() if k != "description"},
+            "mixture": {k: v for k, v in self.mixture_of(seed).items() if k != "description"},
             "model": recipe_content(self.model, "models", "model"),
             "stage": recipe_content(self.stage, "stages", "stage"),
             "tokens": self.tokens,
@@ -60,7 +73,8 @@ class Arm:
         """The trainer's arguments, without its folder."""
         given = {
             "stage": self.stage, "model": self.model, "corpus": self.corpus.uri,
-            "mixture": self.path, "tokens": self.tokens, "batch": self.batch, "rate": self.rate,
+            "mixture": self.folder / f"{self.mixture_name(seed)}.yaml", "tokens": self.tokens,
+            "batch": self.batch, "rate": self.rate,
             "scale": self.scale, "seed": seed, "precision": precision, "save-every": save_every,
             "keep": 1,
         }  # fmt: skip
@@ -131,7 +145,8 @@ def arm_of(
         seeds=study.seeds if asked.seeds is None else asked.seeds,
         corpus=corpora.of(study.corpus if asked.corpus is None else asked.corpus),
         mixture=mixture,
-        path=folder / f"{name}.yaml",
+        folder=folder,
+        slices=study.name if study.documents == "by_seed" else None,
         tokens=study.tokens,
         **{**usual, **overrides},
         repetition=repetition,
@@ -144,7 +159,7 @@ def without_copies(arms: list[Arm]) -> list[Arm]:
     known: dict[str, str] = {}
     found = []
     for arm in arms:
-        key = run_key([arm.identity(0, ""), sorted(arm.seeds)])
+        key = run_key([[seed, arm.identity(seed, "")] for seed in sorted(arm.seeds)])
         found.append(replace(arm, same_as=known.get(key)))
         known.setdefault(key, arm.name)
     return found
@@ -153,8 +168,11 @@ def without_copies(arms: list[Arm]) -> list[Arm]:
 def write_mixtures(arms: list[Arm]) -> None:
     """The mixtures' files, called as the trainer asks: a file's name is its mixture's."""
     for arm in arms:
-        arm.path.parent.mkdir(parents=True, exist_ok=True)
-        arm.path.write_text(dump({"name": arm.name, **arm.mixture}), "utf-8")
+        arm.folder.mkdir(parents=True, exist_ok=True)
+        for seed in arm.seeds:
+            name = arm.mixture_name(seed)
+            path = arm.folder / f"{name}.yaml"
+            path.write_text(dump({"name": name, **arm.mixture_of(seed)}), "utf-8")
 
 
 def _mixture(loaded: LoadedStudy, name: str, asked: ArmOf) -> dict[str, Any]:

@@ -64,6 +64,9 @@ def _check(tree: Tree, study: StudyRecipe) -> None:
         for key in ("arms", "baseline"):
             if getattr(study, key):
                 tree.problem((key,), key, "none: a study of repetition makes its arms", of_key=True)
+        if study.documents != "shared":
+            told = "shared: fewer documents are a part of more in a study of repetition"
+            tree.problem(("documents",), study.documents, told)
     else:
         _check_arms(tree, study)
     for path, seeds in _all_seeds(study):

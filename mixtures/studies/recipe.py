@@ -153,7 +153,11 @@ class WatchOf(_Part):
 
 
 class StudyRecipe(_Part):
-    """A study; `docs/ablations.md` explains the fields."""
+    """A study; `docs/ablations.md` explains the fields.
+
+    ``documents``: ``shared`` by all seeds of an arm, or ``by_seed``, each an equal slice of the
+    arm's own (`mixtures.studies.slicing`).
+    """
 
     name: _Name
     question: str = Field(min_length=1)
@@ -167,6 +171,7 @@ class StudyRecipe(_Part):
     scale: str | None = None
     seeds: _Seeds
     few_seeds: bool = False
+    documents: Literal["shared", "by_seed"] = "shared"
     baseline: str | None = None
     arms: dict[_Name, ArmOf] = {}
     repetition: RepetitionOf | None = None

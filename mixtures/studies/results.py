@@ -50,6 +50,7 @@ def study_content(
         "arms": {arm.name: arm.as_json() for arm in arms},
         "seeds": list(study.seeds),
         "few_seeds": study.few_seeds,
+        "documents": study.documents,
         "corpus": study.corpus.model_dump(mode="json", exclude_none=True),
         "model": study.model,
         "stage": study.stage,

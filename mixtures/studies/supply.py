@@ -98,12 +98,15 @@ def _stage(asked: tuple[str, ...], arm: Arm) -> PlanSpec:
 
 
 def _compile(arm: Arm, stage: PlanSpec, folder: Path) -> None:
-    mixture = mixture_of({**arm.mixture, "name": arm.name}, f"arms.{arm.name}.mixture")
-    # What is cut at sequence ends is as much for every seed; how whole documents pack, is not.
-    seeds = arm.seeds if stage.packing == "whole" else arm.seeds[:1]
+    # What is cut at sequence ends is as much for every seed of the same documents; how whole
+    # documents pack, is not.
+    alike = stage.packing != "whole" and arm.slices is None
+    seeds = arm.seeds[:1] if alike else arm.seeds
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".supply-", dir=folder) as scratch:
         for seed in seeds:
+            content = {**arm.mixture_of(seed), "name": arm.mixture_name(seed)}
+            mixture = mixture_of(content, f"arms.{arm.name}.mixture")
             try:
                 Plan.compile(arm.corpus.uri, stage, mixture, seed, out=Path(scratch))
             except PlanRefused as refused:

@@ -158,7 +158,7 @@ def test_repetitions_go_through_the_engine_and_share_runs(
     again, _ = repeat(path, 2, workers=2, progress=False, command=FAKE, kept=kept)
     assert again == found
     assert not list(Path("runs/studies/.runs").glob("*")), "what is recorded is not run again"
-    path.write_bytes(orjson.dumps({**content, "tokens": 8192}))
+    path.write_bytes(orjson.dumps({**content, "tokens": 2048}))
     repeat(path, 1, workers=2, progress=False, command=FAKE, kept=kept)
     starts = list(Path("runs/studies/.runs").glob("*/train/starts"))
     assert len(starts) == 8, "another study"

@@ -99,7 +99,10 @@ def test_weights_that_are_not_kept_are_made_again_where_they_are_wanted(
     first = run_faked(study_file(tmp_path, corpus, keep_checkpoints=False), out)
     assert first.complete
     assert not list((out / ".runs").glob("*/train/checkpoints"))
-    assert run_faked(study_file(tmp_path, corpus, keep_checkpoints=False), out).results == first.results
+    assert (
+        run_faked(study_file(tmp_path, corpus, keep_checkpoints=False), out).results
+        == first.results
+    )
     assert starts(out) == 8, "its results stand without the weights"
     metrics = {"held_out": {"sources": ["prose"]}}
     found = run_faked(study_file(tmp_path, corpus, metrics=metrics), out)
