@@ -25,6 +25,7 @@ from quality.reward.evaluation.evaluate import (
 )
 from quality.reward.evaluation.votes import Vote, VotesError, read_votes
 from quality.reward.labels import SCORES, Agreement
+from quality.reward.scores_file import read_scores
 from quality.reward.student import Student
 from tests.quality.reward.made import DEEP, SHALLOW, corpus
 from tests.quality.reward.test_student import fitted
@@ -133,7 +134,7 @@ def test_the_card_has_every_figure() -> None:
     student = Student(fitted().model, "made")
     text = card(found, student)
     assert "$" not in text
-    assert "Version `made`" in text
+    assert "Scores name it `linear student made`" in text
     assert str(found.spearman["depth"][STUDENT]) in text
     assert str(found.auc_ahead and found.auc_ahead[LENGTH]) in text
     assert "beats both baselines" in text
@@ -177,7 +178,10 @@ def test_labels_to_student_to_scores_to_card(
     scores = tmp_path / "scores.parquet"
     command = ["score", str(documents), "--out", str(scores), "--student", str(student), "--json"]
     assert main(command) == 0
-    assert orjson.loads(capsys.readouterr().out)["contents"] == 150
+    told = orjson.loads(capsys.readouterr().out)
+    assert told["contents"] == 150
+    scorer = read_scores(scores)[1]
+    assert told["scorer"] == scorer
     written = tmp_path / "card.md"
     command = ["evaluate", *base, "--student", str(student), "--votes", str(votes)]
     assert main([*command, "--card", str(written)]) == 0
@@ -185,7 +189,8 @@ def test_labels_to_student_to_scores_to_card(
     assert told["documents"] == 40
     assert told["spearman"]["depth"]["student"]["value"] > 0.8
     assert told["injections"]["documents"] > 50
-    assert f"Version `{told['student']}`" in written.read_text()
+    assert told["scorer"] == scorer
+    assert f"Scores name it `{scorer}`" in written.read_text()
 
 
 @pytest.mark.parametrize(
