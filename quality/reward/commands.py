@@ -78,6 +78,7 @@ def _distill(options: argparse.Namespace) -> int:
     watch("reading texts")
     found = judged(load_labels(options.labels), options.corpora, "train")
     told: dict[str, Any] = {
+        "ok": True,
         "out": str(options.out),
         "kind": options.kind,
         "documents": len(found.labels),
@@ -160,7 +161,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.card is not None and isinstance(student, Student):
         options.card.write_text(card(found, student), "utf-8")
     if options.json:
-        print(orjson.dumps(as_json(found, student_scorer(kind, student.version))).decode())
+        print(
+            orjson.dumps(
+                {"ok": True, **as_json(found, student_scorer(kind, student.version))}
+            ).decode()
+        )
     else:
         print(figures(found))
     return DONE
@@ -180,7 +185,7 @@ def score_file(options: argparse.Namespace) -> int:
 
     rows = score_documents([options.file], kind, student, options.out, watch)
     scorer = student_scorer(kind, student.version)
-    told = {"out": str(options.out), "contents": rows, "scorer": scorer}
+    told = {"ok": True, "out": str(options.out), "contents": rows, "scorer": scorer}
     if options.json:
         print(orjson.dumps(told).decode())
     else:

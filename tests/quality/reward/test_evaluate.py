@@ -209,8 +209,15 @@ def test_files_without_votes_are_refused(tmp_path: Path, lines: bytes, said: str
 
 
 def test_commands_say_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["distill", str(tmp_path / "none"), "--out", str(tmp_path / "s.zip")]) == 1
-    assert "found no such file or folder" in capsys.readouterr().err
+    for name in ("distill", "evaluate", "score"):
+        command = [name, str(tmp_path / "none"), "--out", str(tmp_path / "s.zip")]
+        command = command[:2] if name == "evaluate" else command
+        assert main(command) == 1
+        assert "found no such file or folder" in capsys.readouterr().err
+        assert main([*command, "--json"]) == 1
+        told = orjson.loads(capsys.readouterr().out)
+        assert told["ok"] is False
+        assert "found no such file or folder" in told["error"]
     texts = _lines(tmp_path / "a.jsonl", [{"text": "x"}])
     (tmp_path / "s.zip").write_bytes(b"none")
     command = [
