@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trainer.evaluation.other_images import OtherImages, Shown
 
@@ -31,6 +33,36 @@ def _pool(documents: list[list[Shown]], size: int) -> OtherImages:
         return iter(documents)
 
     return OtherImages(again, size)
+
+
+SHOWN = st.builds(
+    lambda pixels, file, captioned: Shown(
+        b"p%d" % pixels, b"d%d.%d" % (pixels, file), captioned, 0
+    ),
+    *(st.integers(0, 9), st.integers(0, 1), st.booleans()),
+)
+
+
+@given(st.lists(st.lists(SHOWN, min_size=1, max_size=4), max_size=10), st.integers(1, 5))
+def test_others_are_all_that_no_document_shows_beside(
+    documents: list[list[Shown]], count: int
+) -> None:
+    pool = _pool(documents, 100)
+    captioned = {shown.pixels for each in documents for shown in each if shown.captioned}
+    for pixels in {shown.pixels for each in documents for shown in each}:
+        mine = [{shown.pixels for shown in each} for each in documents]
+        beside = set().union(*(each for each in mine if pixels in each))
+        found = [b"p" + digest[1:].partition(b".")[0] for digest in pool.of(pixels, count)]
+        assert len(set(found)) == len(found) == min(count, len(captioned - beside))
+        assert set(found) <= captioned - beside
+        # More begin with the fewer.
+        assert pool.of(pixels, count + 1)[:count] == pool.of(pixels, count)
+
+
+def test_each_is_somebodys_other_once() -> None:
+    single = [[Shown(b"p%d" % n, b"d%d" % n, True, 0)] for n in range(30)]
+    pool = _pool(single, 30)
+    assert sorted(pool.of(b"p%d" % n, 1)[0] for n in range(30)) == sorted(pool.places())
 
 
 @pytest.mark.parametrize("size", [8, 40, 1000])
