@@ -19,8 +19,14 @@ def check_scored(reward: Reward, records: Sequence[Record]) -> None:
     Raises
     ------
     BuildError
-        If it has none of them.
+        If it has none of them, or two scorers have scored the run.
     """
+    scorers = sorted({record.stats["scorer"] for record in records})
+    if len(scorers) > 1:
+        raise BuildError(
+            f"signals/reward: found scores of {', '.join(scorers)}, expected those of one scorer; "
+            "build again into another folder"
+        )
     read, scored = (sum(record.stats[name] for record in records) for name in ("rows", "scored"))
     if scored == read:
         return

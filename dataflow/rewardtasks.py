@@ -43,13 +43,14 @@ def scorer_of(recipe: Recipe) -> Scorer | None:
         name = pq.read_schema(path).metadata[b"leyden.scorer"].decode()
         return Scorer(name, str(digest.hexdigest()), {"scores": path})
     # It compiles kernels: a recipe without a student need not wait for that.
+    from quality.reward.scores_file import student_scorer
     from quality.reward.student import load_student
 
     assert recipe.reward.student is not None, "the recipe's check lets exactly one through"
     named = recipe.reward.student
     file = None if named == DEFAULT else _absolute(recipe, named)
     student = load_student(None if file is None else Path(file))
-    return Scorer(f"student {student.version}", None, {"student": file})
+    return Scorer(student_scorer("linear", student.version), None, {"student": file})
 
 
 def _absolute(recipe: Recipe, path: str) -> str:

@@ -66,16 +66,14 @@ class Categories:
 def categories_of(
     run: Run, components: Sequence[Component], drawn: Mapping[str, int]
 ) -> Categories | None:
-    """The categories of a mixture over a run; None where the run has no tiers or no categories.
+    """The categories of a mixture over a run; None where they are not known (``why_unknown``), or
+    nothing is drawn.
 
     Parameters
     ----------
     drawn : tokens of each component, by its name
     """
-    if run.grade is None:
-        return None
-    lock = yaml.safe_load(run.store.read("recipe.lock.yaml"))
-    if lock.get("reward") is None:
+    if run.grade is None or why_unknown(run) is not None:
         return None
     table = run.table(run.grade, "shares")
     rows = [row for row in table.to_pylist() if row["split"] == TRAIN]
@@ -95,6 +93,7 @@ def categories_of(
             rough.append(component.name)
     if not corpus or not mixture:
         return None
+    lock = yaml.safe_load(run.store.read("recipe.lock.yaml"))
     guard = Reward.model_validate(lock["reward"]).guard
     lost: list[Vanishing] = []
     if any(component.tiers for component in components):
@@ -107,6 +106,20 @@ def categories_of(
         {name: mixture[name] / sum(mixture.values()) for name in order},
         tuple(rough),
         tuple(lost),
+    )
+
+
+def why_unknown(run: Run) -> str | None:
+    """Why nobody can tell the categories of a run's tokens; None where one can."""
+    scored = any(partition.reward is not None for partition in run.partitions)
+    there = {"reward": scored, "tiers": run.grade is not None}
+    missing = [key for key, is_there in there.items() if not is_there]
+    if not missing:
+        return None
+    return (
+        f"Shares of categories: unknown, for the recipe of the corpus has no "
+        f"{' and no '.join(f'`{key}:`' for key in missing)}; a build with both "
+        "(`reward: {student: default}`, `tiers: {}`) counts them and writes no shard again."
     )
 
 

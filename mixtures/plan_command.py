@@ -130,8 +130,7 @@ def _tell_json(found: Planned, plan: Plan | None) -> None:
         )
     else:
         answer["spec"] = found.spec.model_dump(mode="json")
-    if found.categories is not None:
-        answer["categories"] = found.categories.as_json()
+        answer["categories"] = None if found.categories is None else found.categories.as_json()
     if plan is not None:
         answer["plan"] = {
             "folder": str(plan.folder), "hash": plan.hash, "fill": plan.fill,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from dataflow.run import Run
-from mixtures.categories import Categories, categories_of
+from mixtures.categories import Categories, categories_of, why_unknown
 from mixtures.crossing import crossed
 from mixtures.downsampling import kept, parts_for
 from mixtures.errors import PlanRefused
@@ -30,7 +30,8 @@ class Planned:
     rows : of the table
     resolved : the mixture's solution before down-sampling
     notes : lines behind the table
-    categories : what becomes of the categories of texts, where the corpus has any
+    categories : what becomes of the categories of texts; None where they are not known, of which a
+        note says why
     """
 
     recipe: MixtureRecipe
@@ -100,6 +101,8 @@ def planned(recipe: MixtureRecipe, run: Run, stage: PlanSpec) -> Planned:
             f"Down-sampled so that documents are read as often as in a run of "
             f"{recipe.final_tokens:,} tokens."
         )
+    if (unknown := why_unknown(run)) is not None:
+        notes.append(unknown)
     categories = categories_of(run, spec.components, {row.name: row.realised for row in rows})
     return Planned(recipe, tuple(rows), solved, spec, tuple(notes), categories)
 

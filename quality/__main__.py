@@ -29,11 +29,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except FileNotFoundError as error:
-        print(f"{error.filename}: found no such file", file=sys.stderr)
-        return USAGE
+        return _fail(options, f"{error.filename}: found no such file", USAGE)
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
-        return FAILED
+        return _fail(options, str(error), FAILED)
+
+
+def _fail(options: argparse.Namespace, text: str, code: int) -> int:
+    if options.json:
+        print(json.dumps({"ok": False, "error": text}, ensure_ascii=False))
+    else:
+        print(text, file=sys.stderr)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,8 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 def _signals(options: argparse.Namespace) -> int:
     chosen = [s for s in SIGNALS.values() if s.name.startswith(options.prefix)]
     if not chosen:
-        print(f"found no signal that begins with {options.prefix!r}", file=sys.stderr)
-        return USAGE
+        return _fail(options, f"found no signal that begins with {options.prefix!r}", USAGE)
     if options.json:
         print(json.dumps([_signal_json(signal) for signal in chosen], ensure_ascii=False))
         return DONE

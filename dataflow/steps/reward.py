@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import blake3
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ import pyarrow.parquet as pq
 from dataflow.steps.columns import id_bytes, text_lengths
 from dataflow.tasks import Step, StepContext
 from quality.reward.scores_file import SCHEMA as SCORES
+from quality.reward.scores_file import student_scorer
 from quality.reward.student import load_student
 from quality.signals import schema
 
@@ -22,7 +25,7 @@ _ROWS = 1 << 16
 
 
 class ScorerChanged(Exception):
-    """A student's file is another than when the build began."""
+    """A student or a file of scores is another than when the build began."""
 
 
 def run(context: StepContext) -> dict[str, Any]:
@@ -45,16 +48,17 @@ def run(context: StepContext) -> dict[str, Any]:
             scored += table.num_rows - table["reward.depth"].null_count
             text_bytes += length
         rows = sink.rows
-    return {"rows": rows, "scored": scored, "text_bytes": text_bytes}
+    return {"rows": rows, "scored": scored, "text_bytes": text_bytes, "scorer": scorer}
 
 
 def _by_student(context: StepContext) -> Iterator[tuple[pa.Table, int]]:
     """The scores of each row group of documents, and the bytes of their texts."""
     path = context.local["student"]
     student = load_student(None if path is None else Path(path))
-    if f"student {student.version}" != context.params["scorer"]:
+    found = student_scorer("linear", student.version)
+    if found != context.params["scorer"]:
         raise ScorerChanged(
-            f"{path or 'the shipped student'}: found student {student.version}, expected "
+            f"{path or 'the shipped student'}: found {found}, expected "
             f"{context.params['scorer']}, which it was when the build began; build again"
         )
     wanted = list(student.model.signals)
@@ -62,19 +66,26 @@ def _by_student(context: StepContext) -> Iterator[tuple[pa.Table, int]]:
     done = 0
     for group in context.read_groups(context.input("documents"), "documents", ["text"]):
         mine = signals.slice(done, group.num_rows)
-        found = student.score(group["text"], {name: mine[name].to_numpy() for name in wanted})
+        scores = student.score(group["text"], {name: mine[name].to_numpy() for name in wanted})
         done += group.num_rows
-        yield found, int(text_lengths(group["text"]).sum())
+        yield scores, int(text_lengths(group["text"]).sum())
 
 
 def _from_file(context: StepContext) -> Iterator[tuple[pa.Table, int]]:
     """The scores of all documents by their content; nulls where the file has none."""
+    path = Path(context.local["scores"])
+    state = path.stat()
+    if (found := _digest(path, state.st_size, state.st_mtime_ns)) != context.params["scores"]:
+        raise ScorerChanged(
+            f"{path}: found BLAKE3 {found[:16]}…, expected {context.params['scores'][:16]}… as "
+            "when the build began; leave the file alone while it runs, and build again"
+        )
     documents = context.read_table(context.input("documents"), "documents", ["content_id"])
     ids = np.ascontiguousarray(id_bytes(documents["content_id"])).view("S16")[:, 0]
     order = np.argsort(ids, kind="stable")
     ordered = ids[order]
     places, parts, rows = [], [SCORES.empty_table().select(SIGNALS.names)], 0
-    file = pq.ParquetFile(context.local["scores"])
+    file = pq.ParquetFile(path)
     for batch in file.iter_batches(_ROWS, use_threads=False):
         if not batch.num_rows:
             continue
@@ -87,11 +98,19 @@ def _from_file(context: StepContext) -> Iterator[tuple[pa.Table, int]]:
         places.append(order[low:high][has])
         parts.append(pa.table(batch).take(pa.array(at[has])).select(SIGNALS.names))
         rows += int(has.sum())
-    found = pa.concat_tables(parts)
+    scores = pa.concat_tables(parts)
     taken = np.full(len(ids), -1, np.int64)
     if rows:
         taken[np.concatenate(places)] = np.arange(rows)
-    yield found.take(pa.array(taken, mask=taken < 0)), 0
+    yield scores.take(pa.array(taken, mask=taken < 0)), 0
+
+
+@functools.lru_cache(1)
+def _digest(path: Path, _size: int, _changed_ns: int) -> str:
+    """BLAKE3 of a file of scores, once a process for as long as the file keeps size and time."""
+    digest = blake3.blake3()
+    digest.update_mmap(path)
+    return str(digest.hexdigest())
 
 
 STEP = Step("reward", run)

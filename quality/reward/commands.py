@@ -78,6 +78,7 @@ def _distill(options: argparse.Namespace) -> int:
     watch("reading texts")
     found = judged(load_labels(options.labels), options.corpora, "train")
     told: dict[str, Any] = {
+        "ok": True,
         "out": str(options.out),
         "kind": options.kind,
         "documents": len(found.labels),
@@ -127,6 +128,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from quality.reward.injections import load_injections
     from quality.reward.judged import judged
     from quality.reward.labels import agreement, load_labels
+    from quality.reward.scores_file import student_scorer
     from quality.reward.student import Student
     from quality.reward.students import open_student
 
@@ -159,7 +161,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.card is not None and isinstance(student, Student):
         options.card.write_text(card(found, student), "utf-8")
     if options.json:
-        print(orjson.dumps(as_json(found, student.version)).decode())
+        print(
+            orjson.dumps(
+                {"ok": True, **as_json(found, student_scorer(kind, student.version))}
+            ).decode()
+        )
     else:
         print(figures(found))
     return DONE
@@ -168,6 +174,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 def score_file(options: argparse.Namespace) -> int:
     """What ``score`` does with ``--out``: the scores of whole corpora, as a build reads them."""
     from quality.reward.score_documents import score_documents
+    from quality.reward.scores_file import student_scorer
     from quality.reward.students import open_student
 
     kind, student = open_student(options.student, options.device)
@@ -177,11 +184,12 @@ def score_file(options: argparse.Namespace) -> int:
         show(f"{documents:,} documents, {size / 1e6:,.0f} MB")
 
     rows = score_documents([options.file], kind, student, options.out, watch)
-    told = {"out": str(options.out), "contents": rows, "student": student.version}
+    scorer = student_scorer(kind, student.version)
+    told = {"ok": True, "out": str(options.out), "contents": rows, "scorer": scorer}
     if options.json:
         print(orjson.dumps(told).decode())
     else:
-        print(f"{options.out}: scores of {rows:,} contents by the {kind} student {student.version}")
+        print(f"{options.out}: scores of {rows:,} contents by the {scorer}")
     return DONE
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from quality.reward.documents import read_documents
-from quality.reward.scores_file import write_scores
+from quality.reward.scores_file import student_scorer, write_scores
 from quality.reward.students import AnyStudent
 
 Watch = Callable[[int, int], None]
@@ -19,7 +19,8 @@ def score_documents(
     inputs: Sequence[Path], kind: str, student: AnyStudent, out: Path, watch: Watch | None = None
 ) -> int:
     """Score runs or JSON lines with a student; returns the contents scored, each once."""
-    return write_scores(out, _tables(inputs, student, watch), f"{kind} student {student.version}")
+    scorer = student_scorer(kind, student.version)
+    return write_scores(out, _tables(inputs, student, watch), scorer)
 
 
 def _tables(inputs: Sequence[Path], student: AnyStudent, watch: Watch | None) -> Iterator[pa.Table]:

@@ -24,6 +24,11 @@ TABLE = b"reward/scores"
 SCHEMA = pa.schema([pa.field("content_id", pa.binary(16), nullable=False), *schema("reward")])
 
 
+def student_scorer(kind: str, version: str) -> str:
+    """What files of scores, builds and cards call a student of a kind, by its version."""
+    return f"{kind} student {version}"
+
+
 class ScoresError(ValueError):
     """A file has no scores, or damaged ones; names file and row, what was found and expected."""
 

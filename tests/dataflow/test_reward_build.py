@@ -19,10 +19,14 @@ import pytest
 
 from dataflow import code, graph, indexplaces
 from dataflow.build import build
+from dataflow.executor import TaskFailed
 from dataflow.ids import content_id
+from dataflow.journal import Record
 from dataflow.locks import BuildError
 from dataflow.recipe import load_recipe, plan_recipe
+from dataflow.recipe.models import Reward
 from dataflow.retokenize import retokenize
+from dataflow.rewardguard import check_scored
 from dataflow.run import Run
 from dataflow.steps import reward as steps_reward
 from dataflow.store import Store
@@ -32,7 +36,9 @@ from dataflow.verify import verify
 from dataflow.verify_tiers import check_scorers, check_tiered, check_tiers
 from dataflow.why import find_documents, story, tell
 from quality.reward import score
-from quality.reward.scores_file import write_scores
+from quality.reward.score_documents import score_documents
+from quality.reward.scores_file import student_scorer, write_scores
+from quality.reward.student import load_student
 from quality.reward.student.model import read_model, write_model
 from quality.reward.student.scoring import SHIPPED
 from tests.dataflow.corpora import sentence_text, write_corpus, write_recipe
@@ -194,7 +200,7 @@ def test_every_text_has_the_scores_of_the_student(tiered: Run) -> None:
         assert found.equals(score(documents).drop_columns(["doc_id"]))
         path = Path(tiered.store.uri) / partition.reward.outputs["signals"].path
         named = pq.read_schema(path).metadata
-        assert named[b"leyden.scorer"] == f"student {read_model(SHIPPED)[1]}".encode()
+        assert named[b"leyden.scorer"] == student_scorer("linear", read_model(SHIPPED)[1]).encode()
         assert named[b"leyden.table"] == b"signals/reward"
 
 
@@ -347,6 +353,52 @@ def test_a_file_of_scores_is_taken_by_content(
     assert {doc_id for doc_id, row in fewer.items() if row["reward.depth"] is not None} < scored
 
 
+def test_a_file_of_the_students_scores_is_the_student(
+    tiered: Run, corpus: Path, tmp_path: Path
+) -> None:
+    out = _copy(tiered, tmp_path)
+    path = tmp_path / "scores.parquet"
+    score_documents([out], "linear", load_student(), path)
+    again = _build(corpus, out, f"reward: {{scores: {path}}}\n" + TIERS)
+    assert _signals(again) == _signals(tiered)
+    for old, new in zip(tiered.partitions, again.partitions, strict=True):
+        assert old.reward is not None
+        assert new.reward is not None
+        assert old.reward.stats["scorer"] == new.reward.stats["scorer"]
+    assert again.header["tiers_root"] == tiered.header["tiers_root"]
+
+
+def test_scores_that_change_under_the_build_are_refused(
+    tiered: Run, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = _copy(tiered, tmp_path)
+    path = tmp_path / "scores.parquet"
+    _scores_of(tiered, path)
+    recipe = _recipe(corpus, f"reward: {{scores: {path}}}\n")
+    assert len(tiered.partitions) > 1
+    digest = steps_reward._digest
+
+    def changed_after(path: Path, size: int, changed_ns: int) -> str:
+        found = digest(path, size, changed_ns)
+        _scores_of(tiered, path, keep=0.5)
+        return found
+
+    monkeypatch.setattr(steps_reward, "_digest", changed_after)
+    with pytest.raises(TaskFailed, match=r"found BLAKE3 .* as when the build began"):
+        build(recipe, str(out), show=False)
+
+
+def test_a_run_refuses_two_scorers() -> None:
+    records = [
+        Record(str(n), "reward", f"p{n}", stats={"rows": 1, "scored": 1, "scorer": scorer})
+        for n, scorer in enumerate(("linear student a", "linear student b"))
+    ]
+    reward = Reward(student="default")
+    check_scored(reward, records[:1])
+    with pytest.raises(BuildError, match="scores of linear student a, linear student b, expected"):
+        check_scored(reward, records)
+
+
 def test_texts_without_a_score_are_told_and_none_at_all_ends_the_build(
     tiered: Run, corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -492,7 +544,8 @@ def test_verify_sees_two_scorers(tiered: Run, tmp_path: Path) -> None:
     problems: list[str] = []
     check_scorers(run, problems)
     (problem,) = problems
-    assert "somebody else, student " in problem
+    assert "linear student " in problem
+    assert "somebody else" in problem
 
 
 def test_the_code_that_scores_and_cuts_is_in_the_keys() -> None:

@@ -14,7 +14,7 @@ import pytest
 from dataflow.build import build
 from dataflow.run import Run
 from dataflow.store import Store
-from mixtures.categories import categories_of
+from mixtures.categories import categories_of, why_unknown
 from mixtures.command import main
 from mixtures.compiling import plan_key
 from mixtures.plan import Plan, PlanRefused
@@ -147,13 +147,27 @@ def test_what_the_table_cannot_tell_is_said(run: Run) -> None:
     assert any("as far as sources, languages and tiers tell" in line for line in found.told())
 
 
-def test_a_run_without_tiers_says_nothing_of_categories(
-    plain: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_run_without_tiers_says_why_categories_are_unknown(
+    run: Run, plain: Run, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert categories_of(plain, [Component(name="a", weight=1)], {"a": 10}) is None
+    scored = tmp_path / "scored"
+    shutil.copytree(run.store.uri, scored)
     everything = "components:\n  all: {sources: [rows, notes], weight: 1}\n"
-    assert main(_plan(tmp_path, plain, everything)) == 0
-    assert "category" not in capsys.readouterr().out
+    for one, missing in (
+        (plain, "has no `reward:` and no `tiers:`; a build with both"),
+        (_build(corpus, scored, ""), "has no `tiers:`; a build with both"),
+    ):
+        assert categories_of(one, [Component(name="a", weight=1)], {"a": 10}) is None
+        assert main(_plan(tmp_path, one, everything)) == 0
+        told = capsys.readouterr().out
+        assert f"Shares of categories: unknown, for the recipe of the corpus {missing}" in told
+        assert main(_plan(tmp_path, one, everything, "--json")) == 0
+        answer = orjson.loads(capsys.readouterr().out)
+        assert answer["categories"] is None
+        assert any(missing in note for note in answer["notes"])
+    assert why_unknown(run) is None
+    assert main(_plan(tmp_path, run, everything)) == 0
+    assert "unknown" not in capsys.readouterr().out
 
 
 def _spec(**chosen: Any) -> PlanSpec:

@@ -5,9 +5,8 @@ The gain of an image-caption pair is
     (log p(caption | its image) - log p(caption | another's image)) / bytes of the caption
 
 in nats: near 0 where the caption does not hang on what is seen, or the model sees nothing; below 0
-where the other image would fit better. The other image is of another document of the same block of
-work, and hashes choose it. With several others the second term is their mean: the gain hangs less
-on which they happen to be.
+where the other image would fit better. The other image is of another document (``other_images``).
+With several others the second term is their mean: the gain hangs less on which they happen to be.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
 
-import blake3
 import torch
 
 from dataflow.tokenizer import Tokenizer
@@ -41,14 +38,12 @@ class ShownPair:
 
     Attributes:
         id: of the content (``vl_data.reward.pairs``).
-        document: a number that documents of the block have apart.
         digest: of the image's bytes.
-        pixels: of what it shows; images of the same are never each other's other.
+        pixels: of what it shows.
         caption: not empty.
     """
 
     id: bytes
-    document: int
     digest: bytes
     pixels: bytes
     caption: str
@@ -96,38 +91,35 @@ def caption_gains(
     decoder: Decoder,
     prompts: Prompts,
     pairs: Sequence[ShownPair],
-    images: Mapping[bytes, bytes],
+    others: Sequence[Sequence[bytes]],
+    pictures: Mapping[bytes, Picture],
     *,
-    others: int = 1,
     longest: int,
     batch_tokens: int,
 ) -> list[Gain]:
     """The gains of a block of pairs, in their order.
 
     What is read at once hangs on the block alone, so that its gains come out alike whenever it is
-    computed on the same machine. Memory: the block's images, tiled.
+    computed on the same machine.
 
     Args:
-        images: the bytes of the pairs' images, by digest.
-        others: images that stand in for a pair's own; fewer where there are not as many.
+        others: of each pair, the digests of the images that stand in for its own.
+        pictures: all images of the pairs and of the others, by digest.
         longest: tokens of a caption with its image; a longer pair has no gains.
         batch_tokens: read at once; a longer pair is read alone.
 
     Raises:
-        EvaluationError: the model sees nothing, or an image cannot be decoded.
+        EvaluationError: the model sees nothing.
     """
     if decoder.vision is None:
         raise EvaluationError(
             f"found model {decoder.recipe.name} without a vision tower, expected one that is shown "
             "images"
         )
-    shown = {
-        digest: _picture(data, digest, decoder.vision.tiling) for digest, data in images.items()
-    }
     captions = [prompts.caption(pair.caption) for pair in pairs]
     asked: list[tuple[int, str, Picture | None]] = []
-    for number, given in enumerate(others_of(pairs, others)):
-        own, other = shown[pairs[number].digest], [shown[digest] for digest in given]
+    for number, (pair, given) in enumerate(zip(pairs, others, strict=True)):
+        own, other = pictures[pair.digest], [pictures[digest] for digest in given]
         size = max(len(prompts.before(picture.plan.tokens)) for picture in (own, *other))
         if size + len(captions[number]) > longest:
             continue
@@ -139,8 +131,8 @@ def caption_gains(
     ]
     found: defaultdict[tuple[int, str], list[tuple[int, float]]] = defaultdict(list)
     for part in batches([len(whole) for whole in wholes], batch_tokens):
-        pictures = [p for p in (asked[i][2] for i in part) if p is not None]
-        scores = decoder.score([wholes[i] for i in part], images_of(pictures))
+        shown = [p for p in (asked[i][2] for i in part) if p is not None]
+        scores = decoder.score([wholes[i] for i in part], images_of(shown))
         for i, score in zip(part, scores, strict=True):
             number, condition, _ = asked[i]
             told = float(score[-len(captions[number]) :].double().sum())
@@ -157,30 +149,13 @@ def caption_gains(
     return [Gain(gain(n, "other"), gain(n, "unseen")) for n in range(len(pairs))]
 
 
-def others_of(pairs: Sequence[ShownPair], count: int = 1) -> list[list[bytes]]:
-    """Of each pair, the digests of up to ``count`` images that stand in for its own.
+def tiled(images: Mapping[bytes, bytes], tiling: str) -> dict[bytes, Picture]:
+    """Images as a model is shown them, by digest.
 
-    The images stand in a circle, in the order of hashes; the others are the next ones that the
-    pair's document does not show.
+    Raises:
+        EvaluationError: one cannot be decoded.
     """
-    documents: dict[bytes, set[int]] = {}
-    for pair in pairs:
-        documents.setdefault(pair.pixels, set()).add(pair.document)
-    digest = {pair.pixels: pair.digest for pair in reversed(pairs)}
-    circle = sorted(digest, key=_draw)
-    place = {pixels: number for number, pixels in enumerate(circle)}
-    found: list[list[bytes]] = []
-    for pair in pairs:
-        start = place[pair.pixels]
-        turned = (circle[(start + step) % len(circle)] for step in range(1, len(circle)))
-        apart = (digest[p] for p in turned if pair.document not in documents[p])
-        found.append(list(islice(apart, count)))
-    return found
-
-
-def _draw(pixels: bytes) -> bytes:
-    drawn: bytes = blake3.blake3(b"leyden.other-image.1\0" + pixels).digest(8)
-    return drawn
+    return {digest: _picture(data, digest, tiling) for digest, data in images.items()}
 
 
 def _picture(data: bytes, digest: bytes, tiling: str) -> Picture:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dataflow.tokenizer import Tokenizer
+    from trainer.data.pictures import Picture
     from trainer.generation.decoder import Decoder
     from trainer.generation.loading import About
 
@@ -92,8 +93,9 @@ def run_image_reward(options: argparse.Namespace) -> int:
     from dataflow.store import Store
     from trainer.convert.saved_run import DTYPES
     from trainer.evaluation.bar import bar
-    from trainer.evaluation.caption_gains import Prompts, caption_gains
+    from trainer.evaluation.caption_gains import Prompts, caption_gains, tiled
     from trainer.evaluation.gain_parts import GainParts
+    from trainer.evaluation.other_images import other_bytes, others_of_run
     from trainer.evaluation.pair_blocks import blocks_of
     from trainer.generation.loading import open_decoder
 
@@ -108,21 +110,26 @@ def run_image_reward(options: argparse.Namespace) -> int:
         tokenizer=options.tokenizer,
         tiling=options.tiling,
     )
-    tokenizer = _seeing(options.folder, decoder, tokenizer, about)
+    tokenizer, tiling = _seeing(options.folder, decoder, tokenizer, about)
     longest = options.longest or about.positions
     scorer = _scorer(options, decoder, tokenizer, about, longest)
     parts = GainParts(options.out, scorer, run.header["logical_root"])
     prompts = Prompts(tokenizer, options.ask)
+    others = others_of_run(run)
     names, now = [], 0
     total = sum(len(block.pairs) for block in blocks_of(run))
+    pool: dict[bytes, Picture] = {}
     with bar("image-reward", not options.json) as progress:
         done = 0
         for block in blocks_of(run):
             names.append(block.name)
             if not parts.finished and not parts.has(block.name):
+                pool = pool or tiled(other_bytes(run, others), tiling)
                 gains = caption_gains(
-                    decoder, prompts, block.pairs, block.images(run),
-                    others=options.others, longest=longest, batch_tokens=options.batch_tokens,
+                    decoder, prompts, block.pairs,
+                    [others.of(pair.pixels, options.others) for pair in block.pairs],
+                    pool | tiled(block.images(run), tiling),
+                    longest=longest, batch_tokens=options.batch_tokens,
                 )  # fmt: skip
                 parts.add(block.name, block.pairs, gains)
                 now += len(block.pairs)
@@ -133,8 +140,10 @@ def run_image_reward(options: argparse.Namespace) -> int:
     return _DONE
 
 
-def _seeing(folder: Path, decoder: Decoder, tokenizer: Tokenizer | None, about: About) -> Tokenizer:
-    """The model's tokenizer, where the two can be shown images together."""
+def _seeing(
+    folder: Path, decoder: Decoder, tokenizer: Tokenizer | None, about: About
+) -> tuple[Tokenizer, str]:
+    """The model's tokenizer and tiling, where the two can be shown images together."""
     if decoder.vision is None:
         raise EvaluationError(
             f"{folder}: found model {about.model} without a vision tower, expected one that is "
@@ -154,13 +163,14 @@ def _seeing(folder: Path, decoder: Decoder, tokenizer: Tokenizer | None, about: 
             f"{special}, expected {wanted} as the model has it; name the tokenizer that it was "
             "trained with by --tokenizer"
         )
-    return tokenizer
+    return tokenizer, decoder.vision.tiling
 
 
 def _scorer(
     options: argparse.Namespace, decoder: Decoder, tokenizer: Tokenizer, about: About, longest: int
 ) -> str:
     """All that a gain hangs on, but for the run: a name of it that is compared."""
+    from trainer.evaluation.other_images import POOL
     from trainer.generation.seeing_digest import seeing_digest
 
     told = {
@@ -170,6 +180,7 @@ def _scorer(
         "tiling": about.tiling,
         "ask": options.ask,
         "others": options.others,
+        "pool": POOL,
         "longest": longest,
     }
     return orjson.dumps(told, option=orjson.OPT_SORT_KEYS).decode()

@@ -17,6 +17,7 @@ from quality.reward.evaluation.evaluate import (
 )
 from quality.reward.evaluation.measures import Interval
 from quality.reward.labels import SCORES
+from quality.reward.scores_file import student_scorer
 from quality.reward.student import Student
 from quality.reward.student.model import OUTPUTS, write_model
 
@@ -31,8 +32,8 @@ _DOES_NOT = (
 _NAMES = {STUDENT: "student", LENGTH: "log(length)", FASTTEXT: "fastText"}
 
 
-def as_json(found: Evaluation, version: str) -> dict[str, Any]:
-    """All figures as plain values."""
+def as_json(found: Evaluation, scorer: str) -> dict[str, Any]:
+    """All figures as plain values; ``scorer``: what the student is called."""
 
     def plain(intervals: dict[str, dict[str, Interval]]) -> dict[str, Any]:
         return {
@@ -44,7 +45,7 @@ def as_json(found: Evaluation, version: str) -> dict[str, Any]:
         return intervals and {who: value.as_json() for who, value in intervals.items()}
 
     return {
-        "student": version,
+        "scorer": scorer,
         "documents": found.documents,
         "leads": found.leads,
         "spearman": plain(found.spearman),
@@ -83,7 +84,7 @@ def card(found: Evaluation, student: Student) -> str:
     english = next((b.documents for b in found.bias["language"]["depth"] if b.group == "en"), 0)
     return _filled(
         "card.md",
-        version=student.version,
+        scorer=student_scorer("linear", student.version),
         kilobytes=f"{len(write_model(model)) / 1000:,.0f}",
         signals=len(model.signals),
         scores=", ".join(SCORES),

@@ -20,6 +20,7 @@ from quality.reward.labeler.calibration import best_name, expected_score
 from quality.reward.labeler.documents import Document, Documents
 from quality.reward.labeler.errors import LabelerFailed
 from quality.reward.labeler.excerpts import excerpt
+from quality.reward.labeler.obedience import Ordered
 from quality.reward.labeler.process import TRAINER, run_likelihood
 from quality.reward.labeler.prompts import (
     CATEGORY,
@@ -89,7 +90,7 @@ class CheckpointLabeler:
         seen = f"characters-{self.characters} tokens-{self.model['longest']}"
         return f"{self.rater} rubric-{RUBRIC}.{version()} {seen}"
 
-    def label(self, documents: Documents | Sequence[Document]) -> list[Rating]:
+    def label(self, documents: Documents | Ordered | Sequence[Document]) -> list[Rating]:
         """Judge documents, in their order. They are gone through several times.
 
         An excerpt that the model does not read is shortened, for all dimensions alike, until it is

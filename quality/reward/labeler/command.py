@@ -16,6 +16,7 @@ from quality.endpoint.options import add_endpoint_options
 
 if TYPE_CHECKING:
     from quality.reward.labeler.documents import Documents
+    from quality.reward.labeler.obedience import Ordered
     from quality.reward.labeler.ratings import Rating
 
 DONE, FAILED, USAGE = 0, 1, 2
@@ -53,6 +54,11 @@ def add_parser(commands: Any) -> None:
         "--characters", type=int, default=_CHARACTERS, metavar="N",
         help=f"of a document that are shown: of a longer one beginning, middle and end "
         f"(default: {_CHARACTERS})",
+    )  # fmt: skip
+    which.add_argument(
+        "--orders", action="store_true",
+        help="judge each document once more with an order to the rater in front, and tell how far "
+        "that moves scores; labels stay those of the documents as they are",
     )  # fmt: skip
     local = sub.add_argument_group("checkpoint", "In the place of --endpoint and --model.")
     local.add_argument("--checkpoint", type=Path, metavar="DIR", help="a run's folder, or exported")
@@ -112,7 +118,12 @@ def _label(options: argparse.Namespace) -> dict[str, Any]:
         seed=options.sample_seed,
         held_out_share=options.held_out,
     )
-    return (_by_endpoint if by_endpoint else _by_checkpoint)(options, documents)
+    asked: Documents | Ordered = documents
+    if options.orders:
+        from quality.reward.labeler.obedience import Ordered
+
+        asked = Ordered(documents)
+    return (_by_endpoint if by_endpoint else _by_checkpoint)(options, asked)
 
 
 def _check_kind(options: argparse.Namespace, by_endpoint: bool) -> None:
@@ -128,7 +139,7 @@ def _check_kind(options: argparse.Namespace, by_endpoint: bool) -> None:
             raise LabelingRefused(f"--{name}: found it without {kind}, expected both or neither")
 
 
-def _by_endpoint(options: argparse.Namespace, documents: Documents) -> dict[str, Any]:
+def _by_endpoint(options: argparse.Namespace, documents: Documents | Ordered) -> dict[str, Any]:
     from quality.endpoint.failures import EndpointError
     from quality.endpoint.meter import Meter
     from quality.endpoint.options import settings_of
@@ -153,10 +164,11 @@ def _by_endpoint(options: argparse.Namespace, documents: Documents) -> dict[str,
                 f"interrupted; the same command goes on with the {len(store)} answers kept"
             ) from None
     assert labeler.tally is not None, "set by label"
-    return _written(options.out, ratings, labeler.rater, labeler.scorer, asdict(labeler.tally))
+    counts = asdict(labeler.tally)
+    return _written(options.out, documents, ratings, labeler.rater, labeler.scorer, counts)
 
 
-def _by_checkpoint(options: argparse.Namespace, documents: Documents) -> dict[str, Any]:
+def _by_checkpoint(options: argparse.Namespace, documents: Documents | Ordered) -> dict[str, Any]:
     from quality.endpoint.meter import Meter
     from quality.reward.labeler.checkpoint import CheckpointLabeler
     from quality.reward.labeler.errors import LabelerFailed
@@ -185,14 +197,31 @@ def _by_checkpoint(options: argparse.Namespace, documents: Documents) -> dict[st
             ) from None
     assert labeler.tally is not None, "set by label"
     counts = {"asked": labeler.tally.asked, "kept": labeler.tally.kept}
-    return _written(options.out, ratings, labeler.rater, labeler.scorer, counts)
+    return _written(options.out, documents, ratings, labeler.rater, labeler.scorer, counts)
 
 
 def _written(
-    folder: Path, ratings: list[Rating], rater: str, scorer: str, counts: dict[str, Any]
+    folder: Path,
+    documents: Documents | Ordered,
+    ratings: list[Rating],
+    rater: str,
+    scorer: str,
+    counts: dict[str, Any],
 ) -> dict[str, Any]:
-    from quality.reward.labeler.outputs import FAILURES, LABELS, SCORED, write_outputs
+    from quality.reward.labeler.obedience import Ordered, differences
+    from quality.reward.labeler.outputs import (
+        FAILURES,
+        LABELS,
+        SCORED,
+        write_ordered,
+        write_outputs,
+    )
 
+    orders: dict[str, Any] = {}
+    if isinstance(documents, Ordered):
+        ratings, pairs = documents.parted(ratings)
+        path = write_ordered(folder, pairs)
+        orders = {"orders": {"file": str(path), **differences(pairs)}}
     paths = write_outputs(folder, ratings, rater, scorer)
     why = Counter(rating.why for rating in ratings if rating.why is not None)
     return {
@@ -203,6 +232,7 @@ def _written(
         "documents": len(ratings),
         "labelled": sum(rating.scores is not None for rating in ratings),
         "without": dict(sorted(why.items())),
+        **orders,
         **counts,
     }
 
@@ -221,6 +251,10 @@ def _told(answer: dict[str, Any]) -> str:
         lines += [f"  {n:,} {why}: {WHY_NOT[why]}" for why, n in answer["without"].items()]
     if answer["without"].get("not-asked"):
         lines.append("  The same command with a higher cap goes on.")
+    if "orders" in answer:
+        from quality.reward.labeler.obedience import told
+
+        lines += told(answer["orders"])
     if answer.get("money"):
         lines.append(f"cost so far: {answer['money']:.2f}")
     return "\n".join(lines)

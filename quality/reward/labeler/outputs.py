@@ -16,14 +16,15 @@ import pyarrow as pa
 
 from quality.reward.labeler.documents import About
 from quality.reward.labeler.errors import LabelingRefused
+from quality.reward.labeler.obedience import Pair
 from quality.reward.labeler.ratings import Rating
 from quality.reward.labeler.rubric import RUBRIC
 from quality.reward.labels import HIGHEST, SCORES, SECONDARY
 from quality.reward.scores_file import SCHEMA, write_scores
 from quality.reward.student.model import GRID_BITS
 
-LABELER, LABELS, FAILURES, SCORED = (
-    "labeler.json", "labels.jsonl", "failures.jsonl", "scores.parquet"
+LABELER, LABELS, FAILURES, SCORED, ORDERED = (
+    "labeler.json", "labels.jsonl", "failures.jsonl", "scores.parquet", "ordered.jsonl"
 )  # fmt: skip
 
 
@@ -73,6 +74,12 @@ def write_outputs(
     write_scores(unfinished, [_scores(ratings)], scorer)
     unfinished.replace(paths[SCORED])
     return paths
+
+
+def write_ordered(folder: Path, pairs: Iterable[Pair]) -> Path:
+    """Write what orders in front of documents did to their scores; its path."""
+    _replace(folder / ORDERED, (pair.row() for pair in pairs))
+    return folder / ORDERED
 
 
 def _label(rating: Rating, rater: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from quality.reward.evaluation.evaluate import (
 )
 from quality.reward.evaluation.votes import Vote, VotesError, read_votes
 from quality.reward.labels import SCORES, Agreement
+from quality.reward.scores_file import read_scores
 from quality.reward.student import Student
 from tests.quality.reward.made import DEEP, SHALLOW, corpus
 from tests.quality.reward.test_student import fitted
@@ -133,7 +134,7 @@ def test_the_card_has_every_figure() -> None:
     student = Student(fitted().model, "made")
     text = card(found, student)
     assert "$" not in text
-    assert "Version `made`" in text
+    assert "Scores name it `linear student made`" in text
     assert str(found.spearman["depth"][STUDENT]) in text
     assert str(found.auc_ahead and found.auc_ahead[LENGTH]) in text
     assert "beats both baselines" in text
@@ -177,7 +178,10 @@ def test_labels_to_student_to_scores_to_card(
     scores = tmp_path / "scores.parquet"
     command = ["score", str(documents), "--out", str(scores), "--student", str(student), "--json"]
     assert main(command) == 0
-    assert orjson.loads(capsys.readouterr().out)["contents"] == 150
+    told = orjson.loads(capsys.readouterr().out)
+    assert told["contents"] == 150
+    scorer = read_scores(scores)[1]
+    assert told["scorer"] == scorer
     written = tmp_path / "card.md"
     command = ["evaluate", *base, "--student", str(student), "--votes", str(votes)]
     assert main([*command, "--card", str(written)]) == 0
@@ -185,7 +189,8 @@ def test_labels_to_student_to_scores_to_card(
     assert told["documents"] == 40
     assert told["spearman"]["depth"]["student"]["value"] > 0.8
     assert told["injections"]["documents"] > 50
-    assert f"Version `{told['student']}`" in written.read_text()
+    assert told["scorer"] == scorer
+    assert f"Scores name it `{scorer}`" in written.read_text()
 
 
 @pytest.mark.parametrize(
@@ -204,8 +209,15 @@ def test_files_without_votes_are_refused(tmp_path: Path, lines: bytes, said: str
 
 
 def test_commands_say_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["distill", str(tmp_path / "none"), "--out", str(tmp_path / "s.zip")]) == 1
-    assert "found no such file or folder" in capsys.readouterr().err
+    for name in ("distill", "evaluate", "score"):
+        command = [name, str(tmp_path / "none"), "--out", str(tmp_path / "s.zip")]
+        command = command[:2] if name == "evaluate" else command
+        assert main(command) == 1
+        assert "found no such file or folder" in capsys.readouterr().err
+        assert main([*command, "--json"]) == 1
+        told = orjson.loads(capsys.readouterr().out)
+        assert told["ok"] is False
+        assert "found no such file or folder" in told["error"]
     texts = _lines(tmp_path / "a.jsonl", [{"text": "x"}])
     (tmp_path / "s.zip").write_bytes(b"none")
     command = [

@@ -20,6 +20,7 @@ from scipy.stats import spearmanr
 from kernels.text import buffers_of, scan
 from quality import reward
 from quality.reward.labels import CATEGORIES, SCORES, load_labels
+from quality.reward.scores_file import student_scorer
 from quality.reward.student import SHIPPED, Student, StudentError, load_student
 from quality.reward.student.fitting import Fit, fit_student
 from quality.reward.student.model import LARGEST_BYTES, read_model, write_model
@@ -231,6 +232,8 @@ def test_the_shipped_student_is_of_the_shipped_labels_and_small() -> None:
     labels = Path(reward.__file__).with_name("labels-1.jsonl")
     assert student.model.about["labels"] == blake3(labels.read_bytes()).hexdigest()
     assert student.model.about["rubric"] == load_labels()[0].rubric
+    card = SHIPPED.with_suffix(".md").read_text("utf-8")
+    assert f"`{student_scorer('linear', student.version)}`" in card
 
 
 def test_the_shipped_student_scores_alike_on_every_machine() -> None:

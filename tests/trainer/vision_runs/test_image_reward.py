@@ -25,8 +25,9 @@ from dataflow.tokenizer import train as train_tokenizer
 from tests.trainer.run.small_runs import MODEL
 from trainer.command import main
 from trainer.evaluation import pair_blocks
-from trainer.evaluation.caption_gains import Prompts, caption_gains, others_of
+from trainer.evaluation.caption_gains import Prompts, caption_gains, tiled
 from trainer.evaluation.gain_parts import GainParts
+from trainer.evaluation.other_images import others_of_run
 from trainer.evaluation.pair_blocks import blocks_of
 from trainer.generation.loading import open_decoder
 from trainer.generation.pictures import read_picture
@@ -54,6 +55,7 @@ sources:
 dedup: {{near: {{enabled: false}}}}
 tokenizer: {{use: {tokenizer}}}
 image_reward: {reward}
+build: {{partition_bytes: {partition}}}
 """
 
 
@@ -100,7 +102,7 @@ def captioned(shown_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     folder = tmp_path_factory.mktemp("captioned")
     tokenizer = next((shown_run / "tokenizer").iterdir())
     recipe = folder / "captioned.yaml"
-    recipe.write_text(RECIPE.format(tokenizer=tokenizer, reward="{}"))
+    recipe.write_text(RECIPE.format(tokenizer=tokenizer, reward="{}", partition="32MiB"))
     build(recipe, str(folder / "run"), show=False)
     return recipe
 
@@ -152,12 +154,14 @@ def test_gains_are_those_of_one_text_at_a_time(
     scores = read_scores(scored)
     blocks = list(blocks_of(run))
     assert len(blocks) > 2
+    pool = others_of_run(run)
     seen = [pair for block in blocks for pair in block.pairs]
     assert sorted(pair.id for pair in seen) == scores.pair.tolist() == sorted(captions)
     for block in blocks:
-        for pair, others in zip(block.pairs, others_of(block.pairs, 4), strict=True):
+        for pair in block.pairs:
+            others = pool.of(pair.pixels, 4)
             assert pair.id == pair_id(pair.digest, pair.caption)
-            assert len(others) == 4
+            assert len(set(others) - {pair.digest}) == 4
             own = score(pair.caption, pair.digest)
             other = sum(score(pair.caption, digest) for digest in others) / len(others)
             (place,), (there,) = scores.places(np.frombuffer(pair.id, "V16"))
@@ -209,10 +213,25 @@ def test_a_run_that_is_cut_goes_on_to_the_same_file(
     assert out.read_bytes() == scored.read_bytes()
 
 
+def test_gains_do_not_hang_on_how_the_corpus_is_cut(
+    model: Path, captioned: Path, scored: Path, tmp_path: Path
+) -> None:
+    tokenizer = next((captioned.parent / "run" / "tokenizer").iterdir())
+    recipe = tmp_path / "cut.yaml"
+    recipe.write_text(RECIPE.format(tokenizer=tokenizer, reward="{}", partition="400KiB"))
+    build(recipe, str(tmp_path / "run"), show=False)
+    assert len(Run.load(Store(str(tmp_path / "run"))).partitions) > 3
+    out = tmp_path / "scores.parquet"
+    words = ["image-reward", model, "--corpus", tmp_path / "run", "--out", out, "--device", "cpu"]
+    assert main(list(map(str, words))) == 0
+    assert out.read_bytes() == scored.read_bytes()
+
+
 def test_a_build_reads_the_scores(captioned: Path, scored: Path, tmp_path: Path) -> None:
     tokenizer = next((captioned.parent / "run" / "tokenizer").iterdir())
     recipe = tmp_path / "scored.yaml"
-    recipe.write_text(RECIPE.format(tokenizer=tokenizer, reward=f"{{scores: {scored}}}"))
+    reward = f"{{scores: {scored}}}"
+    recipe.write_text(RECIPE.format(tokenizer=tokenizer, reward=reward, partition="32MiB"))
     build(recipe, str(tmp_path / "run"), show=False)
     run = Run.load(Store(str(tmp_path / "run")))
     (partition,) = run.partitions
@@ -251,12 +270,15 @@ def test_what_has_no_gain_is_null(model: Path, captioned: Path) -> None:
     run = Run.load(Store(str(captioned.parent / "run")))
     block = next(blocks_of(run))
     prompts = Prompts(tokenizer, None)
+    assert decoder.vision is not None
+    pictures = tiled(block.images(run), decoder.vision.tiling)
 
     def gains(count: int, longest: int) -> Any:
         mine = block.pairs[:count]
-        images = {d: x for d, x in block.images(run).items() if d in {p.digest for p in mine}}
+        shown = list(dict.fromkeys(pair.digest for pair in mine))
+        others = [[d for d in shown if d != pair.digest][:2] for pair in mine]
         return caption_gains(
-            decoder, prompts, mine, images, longest=longest, batch_tokens=500, others=2
+            decoder, prompts, mine, others, pictures, longest=longest, batch_tokens=500
         )
 
     (alone,) = gains(1, LENGTH)
