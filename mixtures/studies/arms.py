@@ -10,12 +10,13 @@ from typing import Any
 from dataflow.recipe.problems import RecipeError
 from dataflow.recipe.yaml_tree import dump, parse
 from mixtures.recipe import load_mixture, mixture_of
+from mixtures.studies.changes import changed
 from mixtures.studies.corpora import Corpora, Corpus
 from mixtures.studies.keys import recipe_content, run_key
 from mixtures.studies.loading import LoadedStudy
 from mixtures.studies.recipe import ArmOf, StudyRecipe
 
-_OVERRIDES = ("model", "stage", "batch", "rate", "scale")
+_OVERRIDES = ("model", "stage", "batch", "rate", "scale", "precision")
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,14 @@ class Arm:
     batch: int | None
     rate: float | None
     scale: str | None
+    precision: str | None
     repetition: dict[str, Any] | None = None
     same_as: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def identity(self, seed: int, precision: str) -> dict[str, Any]:
-        """All that decides a run of it, as plain values. Threads and machines are not in it: they
-        change last bits alone."""
+        """All that decides a run of it, as plain values; ``precision`` where neither it nor the
+        study says one. Threads and machines are not in it: they change last bits alone."""
         return {
             "corpus": self.corpus.root,
             "tokenizer": self.corpus.tokenizer,
@@ -53,7 +55,7 @@ class Arm:
             "rate": self.rate,
             "scale": self.scale,
             "seed": seed,
-            "precision": precision,
+            "precision": self.precision or precision,
         }
 
     def train(self, seed: int, precision: str, save_every: int) -> tuple[str, ...]:
@@ -61,8 +63,8 @@ class Arm:
         given = {
             "stage": self.stage, "model": self.model, "corpus": self.corpus.uri,
             "mixture": self.path, "tokens": self.tokens, "batch": self.batch, "rate": self.rate,
-            "scale": self.scale, "seed": seed, "precision": precision, "save-every": save_every,
-            "keep": 1,
+            "scale": self.scale, "seed": seed, "precision": self.precision or precision,
+            "save-every": save_every, "keep": 1,
         }  # fmt: skip
         found = ["run"]
         for name, value in given.items():
@@ -125,6 +127,13 @@ def arm_of(
     shown_overrides = dict(overrides)
     if asked.corpus is not None:
         shown_overrides["corpus"] = asked.corpus.model_dump(exclude_none=True)
+    differs = asked.changes.model_dump(exclude_defaults=True)
+    if differs:
+        shown_overrides["changes"] = differs
+    of_arm = {**usual, **overrides}
+    for word, kind in (("model", "models"), ("stage", "stages")):
+        own = folder.parent / "recipes" / name / kind
+        of_arm[word] = changed(of_arm[word], kind, word, differs.get(word, {}), own)
     return Arm(
         name=name,
         asked=asked,
@@ -133,7 +142,7 @@ def arm_of(
         mixture=mixture,
         path=folder / f"{name}.yaml",
         tokens=study.tokens,
-        **{**usual, **overrides},
+        **of_arm,
         repetition=repetition,
         overrides=shown_overrides,
     )
