@@ -44,7 +44,10 @@ class Arm:
     def identity(self, seed: int, precision: str) -> dict[str, Any]:
         """All that decides a run of it, as plain values; ``precision`` where neither it nor the
         study says one. Threads and machines are not in it: they change last bits alone."""
+        # The root of a corpus does not name what is of which tier.
+        by_tiers = any("tiers" in part for part in self.mixture["components"].values())
         return {
+            **({"tiers": self.corpus.tiers} if by_tiers and self.corpus.tiers else {}),
             "corpus": self.corpus.root,
             "tokenizer": self.corpus.tokenizer,
             "mixture": {k: v for k, v in self.mixture.items() if k != "description"},

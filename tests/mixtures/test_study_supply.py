@@ -175,5 +175,5 @@ def test_an_arm_may_differ_in_any_field_of_its_recipes(tmp_path: Path, corpus: P
     assert spec.length == 128
 
     arms = {"clean": same, "typed": {**same, "changes": {"stage": {"optimiser": {}}}}}
-    [line] = refused(study_file(tmp_path, corpus, "typed", arms=arms), tmp_path / "typed")
-    assert "'optimizer'" in line
+    [problem] = refused(study_file(tmp_path, corpus, "typed", arms=arms), tmp_path / "typed")
+    assert "'optimizer'" in problem
