@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dataflow.recipe import RecipeError
-from mixtures.plan import Plan
+from mixtures.plan import Plan, PlanRefused
 from mixtures.recipe import mixture_of
 from mixtures.stage_frame import stage_spec
 from tests.mixtures.faked_studies import arm_that, make_corpus, run_faked, starts, study_file
@@ -140,6 +140,18 @@ def test_the_stage_is_as_the_model_is_trained_by_it(tmp_path: Path, corpus: Path
     plan = Plan.compile(corpus, spec, mixture, 7, out=tmp_path)
     assert plan.spec.seed == 7
     assert plan.components == ("all",)
+
+
+def test_a_plan_is_of_the_names_of_its_stage_and_mixture(tmp_path: Path, corpus: Path) -> None:
+    stage = Path(__file__).resolve().parents[2] / "recipes" / "studies" / "short_text.yaml"
+    mixture = tmp_path / "mine.yaml"
+    mixture.write_text("components: {high: {tiers: [high], weight: 100%, epochs: 40}}")
+    plan = Plan.compile(corpus, str(stage), mixture, 3, out=tmp_path)
+    assert (plan.length, len(plan), plan.spec.seed) == (128, 2048, 3)
+    assert plan.components == ("high",)
+    mixture.write_text("components: {high: {tiers: [high], weight: 100%}}")
+    with pytest.raises(PlanRefused, match=r"the mixture cannot be met\n(.*\n)*.*up to a budget of"):
+        Plan.compile(corpus, str(stage), mixture, 3, out=tmp_path)
 
 
 def test_an_arm_may_differ_in_any_field_of_its_recipes(tmp_path: Path, corpus: Path) -> None:
