@@ -55,11 +55,10 @@ from mixtures.compiling import (
 from mixtures.errors import PlanError, PlanRefused
 from mixtures.layouts import Layout, StreamLayout, WholeLayout
 from mixtures.piece import Piece
-from mixtures.planning import planned
-from mixtures.recipe import MixtureRecipe, load_mixture
+from mixtures.planning import asked_for
+from mixtures.recipe import MixtureRecipe
 from mixtures.rows import document_number
 from mixtures.spec import Component, LateMixture, PlanSpec, Transition
-from mixtures.stage_frame import stage_spec
 from mixtures.whole import EXPANDED_ARRAYS, WHOLE_ARRAYS
 
 __all__ = [
@@ -158,16 +157,7 @@ class Plan:
             If ``run`` is no finished run of this format.
         """
         opened = _load(run)
-        where = opened.store.uri
-        spec = stage_spec([stage, "--corpus", where]) if isinstance(stage, str) else stage
-        if seed is not None:
-            spec = PlanSpec.model_validate({**spec.model_dump(), "seed": seed})
-        if mixture is not None:
-            asked = mixture if isinstance(mixture, MixtureRecipe) else load_mixture(mixture)
-            found = planned(asked, opened, spec)
-            if found.spec is None:
-                raise PlanRefused(f"{where}: the mixture cannot be met\n{found.told()}")
-            spec = found.spec
+        spec = asked_for(opened, stage, mixture, seed)
         return cls._open(compile_plan(opened, spec, Path(out)), opened)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from pathlib import Path
 
 from dataflow.run import Run
 from mixtures.categories import Categories, categories_of, why_unknown
@@ -14,10 +15,12 @@ from mixtures.errors import PlanRefused
 from mixtures.inventory import Inventory, take_inventory
 from mixtures.plan_table import as_yaml, table
 from mixtures.quotas import Quotas
+from mixtures.recipe.loading import load_mixture
 from mixtures.recipe.models import MixtureRecipe
 from mixtures.refusal import check_supply
 from mixtures.resolving import Resolved, Row, Supply, resolve, supply_of
 from mixtures.spec import Component, PlanSpec
+from mixtures.stage_frame import stage_spec
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,34 @@ def planned_to_the_most(recipe: MixtureRecipe, run: Run, stage: PlanSpec) -> Pla
     found = planned(recipe, run, stage.model_copy(update={"tokens": most}))
     note = "No budget was said: this is the largest that the mixture can be met with as it is."
     return replace(found, notes=(note, *found.notes))
+
+
+def asked_for(
+    run: Run,
+    stage: PlanSpec | str,
+    mixture: MixtureRecipe | Path | str | None = None,
+    seed: int | None = None,
+) -> PlanSpec:
+    """What `mixtures.plan.Plan.compile` compiles; its parameters say what these are.
+
+    Raises
+    ------
+    PlanRefused
+        If the corpus cannot give the mixture, with the table and the nearest one.
+    RecipeError
+        If the mixture's file is wrong.
+    """
+    where = run.store.uri
+    spec = stage_spec([stage, "--corpus", where]) if isinstance(stage, str) else stage
+    if seed is not None:
+        spec = PlanSpec.model_validate({**spec.model_dump(), "seed": seed})
+    if mixture is None:
+        return spec
+    recipe = mixture if isinstance(mixture, MixtureRecipe) else load_mixture(mixture)
+    found = planned(recipe, run, spec)
+    if found.spec is None:
+        raise PlanRefused(f"{where}: the mixture cannot be met\n{found.told()}")
+    return found.spec
 
 
 def _why_not(solved: Resolved, recipe: MixtureRecipe) -> str:

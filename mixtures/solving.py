@@ -75,7 +75,7 @@ def nearest_mixture(
     the limits allow it. None where the components that are drawn from have too little together.
     """
     whole = sum(wish, Fraction(0))
-    shares = [part / whole for part in wish]
+    shares = [Fraction(part) / whole for part in wish]
     if floors is not None:
         shares = list(with_floors(shares, floors))
     drawn = [i for i, share in enumerate(shares) if share]

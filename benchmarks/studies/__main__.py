@@ -21,13 +21,11 @@ from benchmarks.studies.redrawing import write_redrawn
 from benchmarks.studies.tally import Tally, tally
 from benchmarks.studies.telling import told
 from dataflow.recipe import RecipeError
-from dataflow.recipe.yaml_tree import parse
 from mixtures.studies.analysis.reading import read_study
 from mixtures.studies.command import STUDIES, judge
-from mixtures.studies.corpora import Corpora
 from mixtures.studies.errors import StudyError
 from mixtures.studies.loading import load_study
-from mixtures.studies.running import run_study
+from mixtures.studies.running import arms_of, run_study
 from mixtures.studies.worker import WORKER
 
 
@@ -52,11 +50,11 @@ def repeat(
         If a repetition cannot be run.
     """
     folder = STUDIES / f"{study.stem}.repetitions"
-    known, corpora = recorded(kept), Corpora(folder / "corpora")
+    known = recorded(kept)
     repetitions = []
     for path in write_redrawn(study, turns, folder):
         loaded = load_study(path)
-        key = key_of(parse(str(path), path.read_bytes()).data, loaded.recipe, corpora)
+        key = key_of(loaded.recipe, arms_of(loaded, folder))
         if key not in known:
             found = run_study(path, workers=workers, ray=ray, progress=progress, command=command)
             analysis, _ = judge(read_study(found.folder), found.folder)

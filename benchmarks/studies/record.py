@@ -1,13 +1,13 @@
 """What each repetition of a study found, a line each: judgements alone, without the runs.
 
-A line is taken instead of running the repetition again where its key is the same: that of the study
-as it was redrawn and of the contents of its corpora, wherever these lie. So repetitions add up over
+A line is taken instead of running the repetition again where its key is the same: that of all that
+decides the runs of the study as it was redrawn, wherever its files lie. So repetitions add up over
 machines and days.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -16,15 +16,12 @@ import orjson
 
 from benchmarks.harness import ROOT, commit
 from mixtures.studies.analysis.outcome import Analysis, Comparison, MetricAnalysis
-from mixtures.studies.corpora import Corpora
+from mixtures.studies.arms import Arm
 from mixtures.studies.errors import StudyError
 from mixtures.studies.keys import run_key
 from mixtures.studies.recipe import StudyRecipe
 
 RECORD = ROOT / "benchmarks" / "studies" / "results.jsonl"
-
-_FREE = ("question", "corpus", "workers", "watch", "save_every", "keep_checkpoints")
-"""What of a study's file decides no result; a corpus is known by its content."""
 
 
 @dataclass(frozen=True)
@@ -106,23 +103,16 @@ def _judgement(row: dict[str, Any]) -> Judgement:
     return replace(found, runs=(found.runs[0], found.runs[1]))
 
 
-def key_of(content: Mapping[str, Any], study: StudyRecipe, corpora: Corpora) -> str:
-    """The key of a redrawn study.
-
-    Parameters
-    ----------
-    content : of its file
-    study : the same, checked
-    corpora : where its corpora are found, or built
-    """
-    decides = {name: value for name, value in content.items() if name not in _FREE}
-    decides["arms"] = {
-        name: {field: value for field, value in arm.items() if field != "corpus"}
-        for name, arm in content.get("arms", {}).items()
-    }
-    asked = [study.corpus, *(arm.corpus or study.corpus for arm in study.arms.values())]
-    found = [corpora.of(one) for one in asked]
-    return run_key([decides, [[corpus.root, corpus.tokenizer] for corpus in found]])
+def key_of(study: StudyRecipe, arms: Sequence[Arm]) -> str:
+    """The key of a redrawn study: of all that decides its runs, and how they are judged."""
+    usual = study.precision or "usual"
+    asked = [
+        [arm.name, arm.asked.role, arm.asked.dose, arm.asked.expect,
+         [[seed, arm.identity(seed, usual)] for seed in arm.seeds]]
+        for arm in arms
+    ]  # fmt: skip
+    metrics = study.metrics.model_dump(mode="json")
+    return run_key([study.baseline, study.alpha, study.power, metrics, asked])
 
 
 def recorded(path: Path) -> dict[str, Repetition]:

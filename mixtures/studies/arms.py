@@ -10,13 +10,14 @@ from typing import Any
 from dataflow.recipe.problems import RecipeError
 from dataflow.recipe.yaml_tree import dump, parse
 from mixtures.recipe import load_mixture, mixture_of
+from mixtures.studies.changes import changed
 from mixtures.studies.corpora import Corpora, Corpus
 from mixtures.studies.keys import recipe_content, run_key
 from mixtures.studies.loading import LoadedStudy
 from mixtures.studies.recipe import ArmOf, StudyRecipe
 from mixtures.studies.slicing import slice_of
 
-_OVERRIDES = ("model", "stage", "batch", "rate", "scale")
+_OVERRIDES = ("model", "stage", "batch", "rate", "scale", "precision")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Arm:
     batch: int | None
     rate: float | None
     scale: str | None
+    precision: str | None
     repetition: dict[str, Any] | None = None
     same_as: str | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -53,9 +55,12 @@ class Arm:
         return self.name if self.slices is None else f"{self.name}-seed{seed}"
 
     def identity(self, seed: int, precision: str) -> dict[str, Any]:
-        """All that decides a run of it, as plain values. Threads and machines are not in it: they
-        change last bits alone."""
+        """All that decides a run of it, as plain values; ``precision`` where neither it nor the
+        study says one. Threads and machines are not in it: they change last bits alone."""
+        # The root of a corpus does not name what is of which tier.
+        by_tiers = any("tiers" in part for part in self.mixture["components"].values())
         return {
+            **({"tiers": self.corpus.tiers} if by_tiers and self.corpus.tiers else {}),
             "corpus": self.corpus.root,
             "tokenizer": self.corpus.tokenizer,
             "mixture": {k: v for k, v in self.mixture_of(seed).items() if k != "description"},
@@ -66,7 +71,7 @@ class Arm:
             "rate": self.rate,
             "scale": self.scale,
             "seed": seed,
-            "precision": precision,
+            "precision": self.precision or precision,
         }
 
     def train(self, seed: int, precision: str, save_every: int) -> tuple[str, ...]:
@@ -74,9 +79,8 @@ class Arm:
         given = {
             "stage": self.stage, "model": self.model, "corpus": self.corpus.uri,
             "mixture": self.folder / f"{self.mixture_name(seed)}.yaml", "tokens": self.tokens,
-            "batch": self.batch, "rate": self.rate,
-            "scale": self.scale, "seed": seed, "precision": precision, "save-every": save_every,
-            "keep": 1,
+            "batch": self.batch, "rate": self.rate, "scale": self.scale, "seed": seed,
+            "precision": self.precision or precision, "save-every": save_every, "keep": 1,
         }  # fmt: skip
         found = ["run"]
         for name, value in given.items():
@@ -139,6 +143,13 @@ def arm_of(
     shown_overrides = dict(overrides)
     if asked.corpus is not None:
         shown_overrides["corpus"] = asked.corpus.model_dump(exclude_none=True)
+    differs = asked.changes.model_dump(exclude_defaults=True)
+    if differs:
+        shown_overrides["changes"] = differs
+    of_arm = {**usual, **overrides}
+    for word, kind in (("model", "models"), ("stage", "stages")):
+        own = folder.parent / "recipes" / name / kind
+        of_arm[word] = changed(of_arm[word], kind, word, differs.get(word, {}), own)
     return Arm(
         name=name,
         asked=asked,
@@ -148,7 +159,7 @@ def arm_of(
         folder=folder,
         slices=study.name if study.documents == "by_seed" else None,
         tokens=study.tokens,
-        **{**usual, **overrides},
+        **of_arm,
         repetition=repetition,
         overrides=shown_overrides,
     )

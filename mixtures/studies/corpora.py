@@ -18,11 +18,13 @@ RUNS = Path("runs")
 
 @dataclass(frozen=True)
 class Corpus:
-    """A finished run: where it is, its logical root, and the hash of its tokenizer."""
+    """A finished run: where it is, its logical root, the hash of its tokenizer, and the root of
+    its tiers where it has any."""
 
     uri: str
     root: str
     tokenizer: str
+    tiers: str | None = None
 
 
 class Corpora:
@@ -54,7 +56,7 @@ class Corpora:
             if asked.tokenizer is not None:
                 uri = self._retokenized(uri, asked.tokenizer)
             found = corpus_identity(uri)
-            self._known[asked] = Corpus(uri, found["root"], found["tokenizer"])
+            self._known[asked] = Corpus(uri, **found)
         return self._known[asked]
 
     def _built(self, recipe: Path) -> str:

@@ -15,6 +15,7 @@ NAME = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
 
 Role = Literal["null", "obvious", "dose"]
 Kind = Literal["compare", "repetition"]
+Precision = Literal["fp32", "bf16"]
 
 _Name = Annotated[str, Field(pattern=NAME)]
 _Seed = Annotated[int, Field(ge=0, lt=1 << 31)]
@@ -54,10 +55,19 @@ class CorpusOf(_Part):
         return self
 
 
+class ChangesOf(_Part):
+    """Values of a model's and a stage's recipe that are an arm's own, such as ``{stage: {optimizer:
+    {weight_decay: 0}}}``."""
+
+    model: dict[str, Any] = {}
+    stage: dict[str, Any] = {}
+
+
 class ArmOf(_Part):
     """An arm: a mixture, and what else of it is not the study's.
 
-    ``mixture`` is a mixture's content, or the path of its file. ``role``, ``dose`` and ``expect``
+    ``mixture`` is a mixture's content, or the path of its file; ``changes`` are of its model and
+    its stage. ``role``, ``dose`` and ``expect``
     say how the arm is judged (`mixtures.studies.analysis`).
     """
 
@@ -73,6 +83,8 @@ class ArmOf(_Part):
     batch: Tokens | None = None
     rate: _Rate | None = None
     scale: str | None = None
+    precision: Precision | None = None
+    changes: ChangesOf = ChangesOf()
 
 
 class RepetitionOf(_Part):
@@ -178,7 +190,7 @@ class StudyRecipe(_Part):
     metrics: MetricsOf = MetricsOf()
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     power: float = Field(default=0.8, gt=0, lt=1)
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Precision | None = None
     save_every: int = Field(default=500, ge=1)
     keep_checkpoints: bool = True
     watch: WatchOf = WatchOf()

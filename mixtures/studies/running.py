@@ -74,7 +74,7 @@ def run_study(
     folder = STUDIES / study.name if out is None else out
     store = (STUDIES if out is None else out) / STORE
     with _interrupted_by_sigterm():
-        arms = _arms(loaded, folder)
+        arms = arms_of(loaded, folder)
         write_mixtures(arms)
         count = workers or study.workers or usual_workers()
         precision = study.precision or ("bf16" if ray is None and count_gpus() else "fp32")
@@ -155,8 +155,20 @@ def plan_jobs(
     return list(jobs.values()), keys
 
 
-def _arms(loaded: LoadedStudy, folder: Path) -> list[Arm]:
-    """The baseline's corpus first: it is the study's own."""
+def arms_of(loaded: LoadedStudy, folder: Path) -> list[Arm]:
+    """A study's arms, their corpora built; the baseline first, whose corpus is the study's own.
+
+    Parameters
+    ----------
+    folder : of the study
+
+    Raises
+    ------
+    RecipeError
+        If a mixture, model, stage or corpus' recipe is wrong.
+    StudyError
+        If a corpus cannot be made.
+    """
     corpora = Corpora(folder / "corpora")
     mixtures = folder / "mixtures"
     if loaded.recipe.kind == "repetition":

@@ -20,13 +20,15 @@ def make_corpus(folder: Path) -> Path:
     return folder
 
 
-def study_file(tmp_path: Path, corpus: Path, name: str = "s", **changes: Any) -> Path:
+def study_file(
+    tmp_path: Path, corpus: Path | dict[str, str], name: str = "s", **changes: Any
+) -> Path:
     """A file of a study whose arms say how their runs act; it is JSON."""
     arms = changes.pop("arms", {"clean": None, "worse": "x"})
     content = {
         "name": name,
         "question": "?",
-        "corpus": {"run": str(corpus)},
+        "corpus": corpus if isinstance(corpus, dict) else {"run": str(corpus)},
         "model": "tiny",
         "stage": "text_8k",
         "tokens": 4096,

@@ -14,10 +14,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-import yaml
 
 from tests.dataflow.corpora import write_corpus, write_recipe
-from tests.mixtures.faked_studies import FAKE, arm_that, make_corpus, starts, study_file
+from tests.mixtures.faked_studies import FAKE, make_corpus, starts, study_file
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 180.0
@@ -153,12 +152,8 @@ def test_a_plan_is_interrupted_in_one_line(tmp_path: Path, json_: bool) -> None:
 @pytest.mark.long
 def test_an_interrupted_build_of_a_study_leaves_no_process(tmp_path: Path) -> None:
     write_corpus(tmp_path, documents=400)
-    recipe = write_recipe(tmp_path, partition_bytes="4KiB")
-    content = yaml.safe_load(study_file(tmp_path, tmp_path / "run").read_text())
-    content["corpus"] = {"recipe": str(recipe)}
-    content["arms"] = {"clean": arm_that("all", None)}
-    path = tmp_path / "s.yaml"
-    path.write_text(yaml.safe_dump(content))
+    recipe = {"recipe": str(write_recipe(tmp_path, partition_bytes="4KiB"))}
+    path = study_file(tmp_path, recipe)
     with started(["-m", "mixtures", "ablate", path], tmp_path) as study:
         study.wait_for(lambda: any(tmp_path.glob("runs/small/journal/records/*/*.json")))
         assert len(study.running()) > 2

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -75,3 +79,68 @@ def test_two_arms_of_four_seeds_train_and_are_judged(tmp_path: Path, corpus: Pat
     before = {p: p.stat().st_mtime_ns for p in out.rglob("metrics.jsonl")}
     assert run_study(path, out=out, workers=1, progress=False).results == found.results
     assert {p: p.stat().st_mtime_ns for p in out.rglob("metrics.jsonl")} == before
+
+
+@pytest.mark.long
+def test_a_run_of_nan_is_ended_and_a_killed_one_goes_on(tmp_path: Path, corpus: Path) -> None:
+    tokens = 64 << 10
+    stage = {**STAGE, "tokens": tokens, "schedule": {"phases": [{"until": tokens, "rate": 0.01}]}}
+    for recipe in (MODEL, stage):
+        (tmp_path / f"{recipe['name']}.yaml").write_text(yaml.safe_dump(recipe))
+    mixture = {"components": {"all": {"weight": "100%", "epochs": 100}}}
+    study = {
+        "name": "two", "question": "?", "corpus": {"run": str(corpus)},
+        "model": str(tmp_path / "two-layers.yaml"), "stage": str(tmp_path / "few-steps.yaml"),
+        "tokens": tokens, "batch": 512, "seeds": 1, "few_seeds": True, "baseline": "killed",
+        "save_every": 4, "metrics": {"held_out": {"tokens": 2048}},
+        "arms": {"killed": {"mixture": mixture}, "nan": {"mixture": mixture, "rate": 1e30}},
+    }  # fmt: skip
+    path, out = tmp_path / "two.yaml", tmp_path / "out"
+    path.write_text(yaml.safe_dump(study))
+    ended = threading.Event()
+    killed: list[int] = []
+
+    def kill() -> None:
+        while not killed and not ended.wait(0.01):
+            for metrics in out.glob(".runs/*/train/metrics.jsonl"):
+                store = metrics.parents[1]
+                rate = json.loads((store / "identity.json").read_text())["rate"]
+                if rate is None and len(metrics.read_bytes().splitlines()) >= 10:
+                    killed.extend(workers())
+                    for pid in killed:
+                        os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        found = run_study(path, out=out, workers=1, progress=False)
+    finally:
+        ended.set()
+        killer.join()
+    assert len(killed) == 1
+    lines = {line["arm"]: line for line in found.results}
+    gone_on, nan = lines["killed"], lines["nan"]
+    assert (gone_on["state"], gone_on["attempts"]) == ("finished", 2), gone_on["why"]
+    tries = [json.loads(one) for one in (out / ".runs" / gone_on["key"] / "attempts.jsonl").open()]
+    assert "signal 9" in tries[0]["why"]
+    steps = [
+        json.loads(one)["step"]
+        for one in (out / ".runs" / gone_on["key"] / "train" / "metrics.jsonl").open()
+    ]
+    assert steps == list(range(1, 129)), "it went on from a checkpoint"
+    assert (nan["state"], nan["attempts"], nan["metrics"]) == ("diverged", 1, {})
+    assert nan["tokens"] < tokens
+    assert not found.complete
+
+
+def workers() -> list[int]:
+    """The workers that this process has started and that run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # it has ended
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"worker" in (folder / "cmdline").read_bytes().split(
+                b"\0"
+            ):
+                found.append(int(folder.name))
+    return found

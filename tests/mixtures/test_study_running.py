@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mixtures.studies.arms import resolve_arms
+from mixtures.studies.corpora import Corpora
+from mixtures.studies.loading import load_study
 from mixtures.studies.ray_pool import share_of
 from mixtures.studies.results import StudyResults
 from tests.mixtures.faked_studies import (
@@ -120,6 +124,24 @@ def test_identical_arms_are_computed_once_and_said_to_be(tmp_path: Path, corpus:
     assert found.study["arms"]["clean"]["same_as"] is None
     assert len(found.results) == 8
     assert found.complete
+
+
+def test_other_tiers_are_other_runs_of_a_mixture_that_names_them(
+    tmp_path: Path, corpus: Path
+) -> None:
+    high = {"mixture": {"components": {"a": {"tiers": ["high"], "weight": "100%"}}}}
+    path = study_file(tmp_path, corpus, arms={"clean": None, "high": high})
+    arms = resolve_arms(load_study(path), Corpora(tmp_path), tmp_path)
+
+    def identities(tiers: str | None) -> list[dict[str, Any]]:
+        return [
+            replace(arm, corpus=replace(arm.corpus, tiers=tiers)).identity(0, "") for arm in arms
+        ]
+
+    none, one, other = (identities(tiers) for tiers in (None, "one", "other"))
+    assert none[0] == one[0] == other[0], "a mixture that names none reads the same documents"
+    assert one[1] != other[1]
+    assert none == [arm.identity(0, "") for arm in arms]
 
 
 def test_a_loss_that_is_no_number_or_climbs_ends_its_run_for_good(

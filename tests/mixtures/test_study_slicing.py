@@ -83,7 +83,7 @@ def test_a_seed_whose_slice_is_too_small_is_refused_before_anything_runs(tmp_pat
 
 
 def test_a_study_of_repetition_has_no_slices(tmp_path: Path) -> None:
-    content = {
+    content: dict[str, Any] = {
         "kind": "repetition", "repetition": {"tiers": {"low": {"tiers": ["low"]}}},
         "documents": "by_seed", "baseline": None, "arms": {},
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 import yaml
 
 from dataflow.recipe import RecipeError
-from mixtures.plan import Plan
+from mixtures.plan import Plan, PlanRefused
 from mixtures.recipe import mixture_of
 from mixtures.stage_frame import stage_spec
 from tests.mixtures.faked_studies import arm_that, make_corpus, run_faked, starts, study_file
@@ -85,7 +86,7 @@ def test_views_are_of_the_signals_that_were_measured(
     tmp_path: Path, corpus: Path, measured: Path
 ) -> None:
     asked = {"where": ["gopher.words >= 50"], "weight": "100%"}
-    arms = {"clean": None, "long": of(a=asked)}
+    arms: dict[str, Any] = {"clean": None, "long": of(a=asked)}
     [line] = refused(study_file(tmp_path, corpus, arms=arms), tmp_path / "out")
     assert "signal 'gopher.words' was not measured in this run" in line
     arms["long"]["corpus"] = {"run": str(measured)}
@@ -139,3 +140,52 @@ def test_the_stage_is_as_the_model_is_trained_by_it(tmp_path: Path, corpus: Path
     plan = Plan.compile(corpus, spec, mixture, 7, out=tmp_path)
     assert plan.spec.seed == 7
     assert plan.components == ("all",)
+
+
+def test_a_plan_is_of_the_names_of_its_stage_and_mixture(tmp_path: Path, corpus: Path) -> None:
+    stage = Path(__file__).resolve().parents[2] / "recipes" / "studies" / "short_text.yaml"
+    mixture = tmp_path / "mine.yaml"
+    mixture.write_text("components: {high: {tiers: [high], weight: 100%, epochs: 40}}")
+    plan = Plan.compile(corpus, str(stage), mixture, 3, out=tmp_path)
+    assert (plan.length, len(plan), plan.spec.seed) == (128, 2048, 3)
+    assert plan.components == ("high",)
+    mixture.write_text("components: {high: {tiers: [high], weight: 100%}}")
+    with pytest.raises(PlanRefused, match=r"the mixture cannot be met\n(.*\n)*.*up to a budget of"):
+        Plan.compile(corpus, str(stage), mixture, 3, out=tmp_path)
+
+
+def test_an_arm_may_differ_in_any_field_of_its_recipes(tmp_path: Path, corpus: Path) -> None:
+    same = arm_that("all", None)
+    arms: dict[str, Any] = {
+        "clean": same,
+        "same": {**same, "changes": {"stage": {"name": "text_8k"}}},
+        "decay": {**same, "changes": {"stage": {"optimizer": {"weight_decay": 0}}}},
+        "half": {**same, "precision": "bf16", "changes": {"model": {"layers": 4}}},
+    }
+    arms["half"]["changes"]["model"]["mixers"] = ["lightning", "lightning", "lightning", "softmax"]
+    out = tmp_path / "out"
+    found = run_faked(study_file(tmp_path, corpus, arms=arms, precision="fp32"), out)
+    assert found.complete
+    assert starts(out) == 12
+    told = found.study["arms"]
+    assert told["same"]["same_as"] == "clean"
+    assert told["decay"]["overrides"] == {"changes": arms["decay"]["changes"]}
+    identities = {}
+    for line in found.results:
+        identity = json.loads((out / ".runs" / line["key"] / "identity.json").read_text())
+        identities[line["arm"]] = identity
+    clean, decay, half = (identities[name] for name in ("clean", "decay", "half"))
+    assert decay["stage"]["optimizer"] == {**clean["stage"]["optimizer"], "weight_decay": 0}
+    assert {k: v for k, v in decay.items() if k != "stage"} | {"seed": 0} == {
+        **{k: v for k, v in clean.items() if k != "stage"}, "seed": 0,
+    }  # fmt: skip
+    assert (clean["precision"], half["precision"]) == ("fp32", "bf16")
+    assert half["model"]["layers"] == 4
+    # The trainer reads what was written as it reads its own: what is usual of text_8k still holds.
+    spec = stage_spec((told["decay"]["stage"], "--model", told["half"]["model"],
+                       "--corpus", str(corpus), "--tokens", "4096"))  # fmt: skip
+    assert spec.length == 128
+
+    arms = {"clean": same, "typed": {**same, "changes": {"stage": {"optimiser": {}}}}}
+    [problem] = refused(study_file(tmp_path, corpus, "typed", arms=arms), tmp_path / "typed")
+    assert "'optimizer'" in problem
