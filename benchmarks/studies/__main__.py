@@ -3,7 +3,8 @@
 Each repetition has seeds and samples of documents of its own and lies in ``runs/studies/NAME-N``;
 trainings are shared with every other study, and the same command goes on where it stopped. What a
 complete repetition found is appended to ``benchmarks/studies/results.jsonl`` and taken from there
-another time, on another machine too where its corpus is the same. Exit codes: 0 all runs finished,
+another time, on another machine too where its corpus is the same: ``--first K`` begins with
+repetition K (from 0), so that machines share them out. Exit codes: 0 all runs finished,
 1 some did not (the table says so), 2 the study is wrong, 130 stopped.
 """
 
@@ -33,14 +34,15 @@ def repeat(
     study: Path,
     turns: int,
     *,
+    first: int = 0,
     workers: int | None = None,
     ray: str | None = None,
     progress: bool = True,
     command: Sequence[str] = WORKER,
     kept: Path = RECORD,
 ) -> tuple[Tally, Path]:
-    """Run the repetitions that are not in the record ``kept``, judge each, write
-    ``repetitions.json`` and ``.md``; returns the folder.
+    """Run the repetitions ``first`` to ``turns - 1`` that are not in the record ``kept``, judge
+    each, write ``repetitions.json`` and ``.md`` of them; returns the folder.
 
     Raises
     ------
@@ -52,7 +54,7 @@ def repeat(
     folder = STUDIES / f"{study.stem}.repetitions"
     known = recorded(kept)
     repetitions = []
-    for path in write_redrawn(study, turns, folder):
+    for path in write_redrawn(study, turns, folder)[first:]:
         loaded = load_study(path)
         key = key_of(loaded.recipe, arms_of(loaded, folder))
         if key not in known:
@@ -79,6 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("study", type=Path, help="its YAML file")
     parser.add_argument("--repetitions", type=int, default=10, metavar="N")
+    parser.add_argument("--first", type=int, default=0, metavar="K", help="begin with this one")
     parser.add_argument("--workers", type=int, metavar="N", help="processes that train at once")
     parser.add_argument("--ray", metavar="ADDRESS", help="train over this Ray cluster")
     parser.add_argument(
@@ -87,10 +90,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.repetitions < 1:
         parser.error(f"--repetitions: found {options.repetitions}, expected 1 or more")
+    if not 0 <= options.first < options.repetitions:
+        parser.error(
+            f"--first: found {options.first}, expected 0 to {options.repetitions - 1}: "
+            "the last repetition is --repetitions less 1"
+        )
     try:
         found, folder = repeat(
             options.study,
             options.repetitions,
+            first=options.first,
             workers=options.workers,
             ray=options.ray,
             kept=options.record,

@@ -154,6 +154,8 @@ def test_repetitions_go_through_the_engine_and_share_runs(
     assert "null pairs found to differ" in (folder / "repetitions.md").read_text()
     starts = list(Path("runs/studies/.runs").glob("*/train/starts"))
     assert len(starts) == 16, "four seeds of two arms, twice"
+    second, _ = repeat(path, 2, first=1, workers=2, progress=False, command=FAKE, kept=kept)
+    assert (second.planned, second.complete) == (1, 1), "the second alone"
     shutil.rmtree("runs/studies")
     again, _ = repeat(path, 2, workers=2, progress=False, command=FAKE, kept=kept)
     assert again == found
@@ -167,3 +169,6 @@ def test_repetitions_go_through_the_engine_and_share_runs(
     path.write_text("name: faked\n")
     assert main([str(path)]) == 2
     assert "expected a value for 'question'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([str(path), "--repetitions", "2", "--first", "2"])
+    assert "--first: found 2, expected 0 to 1" in capsys.readouterr().err
