@@ -2,7 +2,8 @@
 
 Every count has its exact interval (Clopper and Pearson 1934). An effect's promise is the power of
 the study's own design, with the variances that each repetition found, at the mean effect of all
-repetitions, of one test without correction. A null's promise is alpha.
+repetitions, of one test without correction. A null's promise is alpha; and as a study whose null
+arms are a little worse each time would keep that promise, their mean difference is told too.
 """
 
 from __future__ import annotations
@@ -42,6 +43,18 @@ class Count:
 
 
 @dataclass(frozen=True)
+class Mean:
+    """The mean difference of ``pairs`` null pairs, ``low`` to ``high`` its 95 % interval and ``p``
+    its two-sided test (Student's t over pairs)."""
+
+    pairs: int
+    mean: float
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True)
 class Tally:
     """All repetitions of a study by its primary metric; ``untested`` names what was lost."""
 
@@ -52,6 +65,7 @@ class Tally:
     effects: tuple[Count, ...]
     order: Count | None
     nulls: Count | None
+    null_mean: Mean | None
     untested: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -82,8 +96,22 @@ def tally(study: str, repetitions: Sequence[Repetition]) -> Tally:
         nulls=_count("null pairs found to differ", passed.count(False), len(passed), alpha)
         if passed
         else None,
+        null_mean=_null_mean(repetitions),
         untested=tuple(untested),
     )
+
+
+def _null_mean(repetitions: Sequence[Repetition]) -> Mean | None:
+    """Of all null arms that could be tested; None of fewer than two, or where they do not vary."""
+    found = [c.effect for one in repetitions for c, _ in one.nulls if c.effect is not None]
+    if len(found) < 2 or len(set(found)) == 1:
+        return None
+    test = stats.ttest_1samp(found, 0.0)
+    interval = test.confidence_interval(0.95)
+    return Mean(
+        len(found), float(np.mean(found)), float(interval.low), float(interval.high),
+        float(test.pvalue),
+    )  # fmt: skip
 
 
 def _effects(repetitions: Sequence[Repetition], alpha: float) -> list[Count]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from benchmarks.studies.tally import LEAST_NULLS, Count, Tally
-from mixtures.studies.wording import counted, signed
+from mixtures.studies.wording import counted, interval, signed
 
 HEADS = ("judgement", "repetitions", "95 % interval", "promised", "kept", "after Holm", "effect")
 
 
 def told(found: Tally) -> str:
-    """What is missing first, then the table, then whether there are nulls enough."""
+    """What is missing first, then the table, then what the nulls are on average, and
+    whether there are enough of them."""
     lines = [f"# {found.study}: {counted(found.planned, 'repetition')}, by {found.metric}", ""]
     if found.complete < found.planned:
         missing = found.planned - found.complete
@@ -21,6 +22,11 @@ def told(found: Tally) -> str:
     for count in (*found.effects, found.order, found.nulls):
         if count is not None:
             lines.append(_row(_cells(count)))
+    mean = found.null_mean
+    if mean is not None:
+        lines += ["", f"Null pairs differ by {signed(mean.mean)} on average, 95 % interval "
+                  f"{interval(mean.low, mean.high)}, p {mean.p:.2g} over "
+                  f"{mean.pairs} pairs."]  # fmt: skip
     if found.nulls is not None and found.nulls.of < LEAST_NULLS:
         lines += ["", f"{counted(found.nulls.of, 'null pair')}: {LEAST_NULLS} or more are needed "
                   "to say how often a difference is found where none is."]  # fmt: skip

@@ -96,6 +96,21 @@ def test_nulls_that_differ_are_not_kept(tmp_path: Path) -> None:
     assert "are needed" not in told(found)
 
 
+def test_nulls_that_are_a_little_worse_each_time_are_seen_together(tmp_path: Path) -> None:
+    repetitions = invented_repetitions(tmp_path, {**invented.NOISE_EFFECTS, "null": 0.015}, 20)
+    found = tally("invented", repetitions)
+    effects = [c.effect for one in repetitions for c, _ in one.nulls]
+    assert found.nulls is not None
+    assert found.null_mean is not None
+    assert found.nulls.kept, "each alone is too little to be found"
+    assert found.null_mean.pairs == 20
+    assert found.null_mean.mean == pytest.approx(sum(effects) / 20)
+    assert found.null_mean.p < 0.01
+    assert 0 < found.null_mean.low < found.null_mean.mean < found.null_mean.high
+    assert "Null pairs differ by +0.0" in told(found)
+    assert tally("invented", repetitions[:1]).null_mean is None
+
+
 @pytest.mark.parametrize(("effect", "told"), [(0.0, "no difference"), (0.2, "differs by ")])
 def test_a_study_of_a_null_alone_says_what_it_shows(
     tmp_path: Path, effect: float, told: str
