@@ -39,15 +39,15 @@ def usual_workers() -> int:
 
 
 def environment_of(number: int, workers: int) -> dict[str, str]:
-    """Of one of ``workers`` workers: its share of the cores, one GPU, and no ranks of a launcher
-    that this process may be one of."""
+    """Of one of ``workers`` workers: threads for its share of the cores where the environment says
+    nothing else, one GPU, and no ranks of a launcher that this process may be one of."""
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
     found = {
         name: value
         for name, value in os.environ.items()
         if name not in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     }
-    found.update(dict.fromkeys(_THREADS, str(threads)))
+    found = dict.fromkeys(_THREADS, str(threads)) | found
     gpus = count_gpus()
     if gpus:
         seen = os.environ.get("CUDA_VISIBLE_DEVICES")

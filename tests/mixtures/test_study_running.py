@@ -17,6 +17,7 @@ import pytest
 from mixtures.studies.arms import resolve_arms
 from mixtures.studies.corpora import Corpora
 from mixtures.studies.loading import load_study
+from mixtures.studies.pool import environment_of
 from mixtures.studies.ray_pool import share_of
 from mixtures.studies.results import StudyResults
 from tests.mixtures.faked_studies import (
@@ -36,6 +37,21 @@ pytestmark = pytest.mark.usefixtures("trainer_asked_once")
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_corpus(tmp_path_factory.mktemp("corpus") / "run")
+
+
+def test_workers_share_cores_and_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(9)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    monkeypatch.setenv("NUMBA_NUM_THREADS", "1")
+    monkeypatch.setenv("RANK", "1")
+    found = environment_of(3, 4)
+    assert (found["OMP_NUM_THREADS"], found["NUMBA_NUM_THREADS"]) == ("2", "1")
+    assert found["CUDA_VISIBLE_DEVICES"] == "5"
+    assert "RANK" not in found
+    assert environment_of(0, 20)["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert environment_of(0, 4)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 def _states(found: StudyResults) -> dict[str, set[str]]:
