@@ -39,6 +39,7 @@ def add_command(add: Add) -> None:
         "--tokens", type=_tokens,
         help="the budget, such as 20M (default: the most that the mixture can be met with)",
     )  # fmt: skip
+    sub.add_argument("--model", help="that is to train by the stage: its recipe's scale and so on")
     sub.add_argument("--scale", help="of the stage, such as 1/64")
     sub.add_argument("--stage-tokens", metavar="TOKENS", help="the stage's budget instead")
     sub.add_argument("--long-qa", metavar="SHARE", help="of long questions in the stage; 0: none")
@@ -79,7 +80,7 @@ def run_plan(options: argparse.Namespace) -> int:
 
     has_budget = options.stage is not None or options.tokens is not None
     plan_of = planned if has_budget else planned_to_the_most
-    found = plan_of(recipe, Run.load(Store(options.corpus)), _frame(options))
+    found = plan_of(recipe, Run.load(Store(options.corpus)), _stage(options))
     plan = None
     if options.compile is not None and found.spec is not None:
         from mixtures.plan import Plan
@@ -157,34 +158,45 @@ def _write_json(answer: dict[str, Any]) -> None:
     sys.stdout.write(orjson.dumps(answer).decode() + "\n")
 
 
-def _frame(options: argparse.Namespace) -> PlanSpec:
-    from mixtures.stage_frame import frame, frame_of, show_stage
+def _stage(options: argparse.Namespace) -> PlanSpec:
+    """What there is to draw without a mixture: by a stage of the trainer, or as was said."""
+    from mixtures.spec import PlanSpec
+    from mixtures.stage_frame import everything, stage_spec
 
     if options.stage is None:
-        common = {
-            "length": options.length or LENGTH,
-            "tokens": options.tokens or options.length or LENGTH,
-            "seed": options.seed,
-            "l1": options.l1,
-            "packing": options.packing,
-            "tiling": options.tiling,
-        }
-        return frame(common)
-    asked = [options.stage]
-    for name in ("scale", "long_qa"):
-        if getattr(options, name) is not None:
-            asked += [f"--{name.replace('_', '-')}", getattr(options, name)]
-    if options.stage_tokens is not None:
-        asked += ["--tokens", options.stage_tokens]
-    return frame_of(show_stage(asked), options.seed)
+        return everything(
+            {
+                "length": options.length or LENGTH,
+                "tokens": options.tokens or options.length or LENGTH,
+                "seed": options.seed,
+                "l1": options.l1,
+                "packing": options.packing,
+                "tiling": options.tiling,
+            }
+        )
+    asked = [options.stage, "--corpus", options.corpus]
+    for name, value in _of_stage(options).items():
+        asked += [name, value]
+    spec = stage_spec(asked, mixed=True)
+    return PlanSpec.model_validate({**spec.model_dump(), "seed": options.seed})
+
+
+def _of_stage(options: argparse.Namespace) -> dict[str, str]:
+    """The options of ``show-stage`` that were said."""
+    asked = {
+        "--model": options.model, "--scale": options.scale, "--tokens": options.stage_tokens,
+        "--long-qa": options.long_qa,
+    }  # fmt: skip
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _usage(options: argparse.Namespace) -> str | None:
     """What is wrong with the options together."""
     if options.stage is None:
-        alone = [n for n in ("scale", "stage_tokens", "long_qa") if vars(options)[n] is not None]
+        alone = list(_of_stage(options))
         if alone:
-            return f"found --{alone[0].replace('_', '-')} without --stage, whose it is"
+            said = "--stage-tokens" if alone[0] == "--tokens" else alone[0]
+            return f"found {said} without --stage, whose it is"
         length = options.length or LENGTH
         if length > (options.tokens or length) and options.inventory is None:
             return (

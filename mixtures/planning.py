@@ -149,7 +149,10 @@ def asked_for(
         If the mixture's file is wrong.
     """
     where = run.store.uri
-    spec = stage_spec([stage, "--corpus", where]) if isinstance(stage, str) else stage
+    if isinstance(stage, str):
+        spec = stage_spec([stage, "--corpus", where], mixed=mixture is not None)
+    else:
+        spec = stage
     if seed is not None:
         spec = PlanSpec.model_validate({**spec.model_dump(), "seed": seed})
     if mixture is None:

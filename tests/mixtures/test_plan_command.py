@@ -18,10 +18,10 @@ from mixtures.crossing import crossed
 from mixtures.downsampling import kept, parts_for
 from mixtures.inventory import take_inventory
 from mixtures.plan import Component, LateMixture, Plan, PlanRefused, PlanSpec, Transition
-from mixtures.planning import planned
+from mixtures.planning import asked_for, planned
 from mixtures.quotas import Quotas
 from mixtures.recipe import mixture_of
-from mixtures.stage_frame import frame_of
+from mixtures.stage_frame import stage_spec
 from tests.mixtures.made_runs import Made, make_run
 
 TWO = """components:
@@ -250,14 +250,16 @@ def test_a_curriculum_is_crossed_with_a_mixture() -> None:
                 assert Fraction(after.at(parts[0], token), after.unit) == total / 4
 
 
-CLASSES = {
-    "name": "x", "length": 16, "sequences": 20, "class_length": 16, "packing": "stream",
-    "tiling": None, "draws": False,
-    "classes": {
-        "weights": {"short": 1, "medium": 1, "long": 0}, "late": None,
-        "long_name": "long_qa", "long_sources": [], "transition": None,
-    },
-}  # fmt: skip
+CLASSES = PlanSpec(
+    length=16,
+    tokens=320,
+    l1=16,
+    components=(
+        Component(name="short", length="short", weight=1),
+        Component(name="medium", length="medium", weight=1),
+        Component(name="long", length="long", weight=0),
+    ),
+)
 
 
 def test_a_shortage_is_spread_within_the_classes_of_a_stage(tmp_path: Path) -> None:
@@ -265,16 +267,16 @@ def test_a_shortage_is_spread_within_the_classes_of_a_stage(tmp_path: Path) -> N
     made = [Made("code", 3)] * 16 + [Made("code", 16)] * 3
     made += [Made("web", 3)] * 200 + [Made("web", 16)] * 200
     make_run(tmp_path / "run", made)
-    opened, stage = Run.load(Store(str(tmp_path / "run"))), frame_of(CLASSES)
+    opened = Run.load(Store(str(tmp_path / "run")))
     parts = {
         "code": {"sources": ["code"], "weight": "80%", "epochs": 2},
         "web": {"sources": ["web"], "weight": "20%"},
     }
-    refused = planned(mixture_of({"components": parts}), opened, stage)
+    refused = planned(mixture_of({"components": parts}), opened, CLASSES)
     assert refused.spec is None
     assert "capped: 96 tokens" in refused.told()
     spreads = mixture_of({"components": parts, "on_shortage": "spread"})
-    plan = Plan.compile(tmp_path / "run", stage, spreads, 3, out=tmp_path / "plans")
+    plan = Plan.compile(tmp_path / "run", CLASSES, spreads, 3, out=tmp_path / "plans")
     assert {c["name"]: c["drawn"] for c in plan.summary if c["drawn"]} == {
         "code/short": 96, "web/short": 64, "code/medium": 96, "web/medium": 64,
     }  # fmt: skip
@@ -282,18 +284,42 @@ def test_a_shortage_is_spread_within_the_classes_of_a_stage(tmp_path: Path) -> N
     # What one class of a component lacks is not taken from another component's: it is refused.
     make_run(tmp_path / "uneven", made[15:])
     with pytest.raises(PlanRefused, match=r"code/short .* capped: 6 tokens"):
-        Plan.compile(tmp_path / "uneven", stage, spreads, out=tmp_path / "plans")
+        Plan.compile(tmp_path / "uneven", CLASSES, spreads, out=tmp_path / "plans")
 
 
 def test_a_component_with_a_class_of_its_own_is_refused_beside_a_stage_s() -> None:
-    stage = frame_of(CLASSES)
     with pytest.raises(PlanRefused, match="the stage says how much"):
-        crossed(stage, [Component(name="a", length="short", weight=1)])
+        crossed(CLASSES, [Component(name="a", length="short", weight=1)])
 
 
-def test_a_stage_that_draws_for_itself_takes_no_mixture() -> None:
+def test_a_stage_is_planned_as_a_model_is_trained_by_it(
+    capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: Path
+) -> None:
+    mixture = write(tmp_path, TWO)
+    asked = ("--corpus", corpus, "--stage", "text_8k", "--stage-tokens", 256, "--seed", 5)
+    code, answer = run(capsys, mixture, *asked, "--model", "tiny", "--scale", "1/64")
+    assert code == 0, answer
+    spec = answer["spec"]
+    assert (spec["length"], spec["tokens"], spec["seed"]) == (128, 256, 5)
+    assert spec == asked_for(
+        Run.load(Store(str(corpus))),
+        stage_spec(["text_8k", "--corpus", str(corpus), "--model", "tiny", "--tokens", "256",
+                    "--scale", "1/64"]),
+        mixture, 5,
+    ).model_dump(mode="json")  # fmt: skip
+    code, answer = run(capsys, mixture, "--corpus", corpus, "--tokens", 256, "--model", "tiny")
+    assert (code, answer["error"]) == (2, "found --model without --stage, whose it is")
+
+
+def test_a_stage_that_draws_for_itself_takes_no_mixture(
+    capsys: pytest.CaptureFixture[str], corpus: Path, tmp_path: Path
+) -> None:
+    mixture = write(tmp_path, TWO)
+    code, answer = run(capsys, mixture, "--corpus", corpus, "--stage", "vl_stage1")
+    assert code == 1
+    assert "stage vl_stage1: found draws" in answer["error"]
     with pytest.raises(PlanRefused, match="found draws"):
-        frame_of({"name": "x", "draws": True})
+        Plan.compile(corpus, "vl_stage1", mixture, out=tmp_path)
 
 
 def test_on_paper(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

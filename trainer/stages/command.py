@@ -45,9 +45,9 @@ def run_show_stage(options: argparse.Namespace) -> int:
         stage = load_stage(options.stage, **given)
     else:
         stage = stage_of(model, options.stage, **given)
-    before = _before(stage, options.scale if model is None else stage.scale)
-    shown = as_shown(stage, before)
+    shown = as_shown(stage)
     if options.corpus is not None:
+        before = _before(stage, options.scale if model is None else stage.scale)
         spec = draws_of(stage, model, Run.load(Store(options.corpus)), before=before)
         shown["spec"] = spec.model_dump(mode="json")
     if options.json:
@@ -60,39 +60,11 @@ def run_show_stage(options: argparse.Namespace) -> int:
     return 0
 
 
-def as_shown(stage: StageRecipe, before: StageRecipe | None = None) -> dict[str, Any]:
-    """What a plan needs to know of a stage, as plain values.
-
-    ``classes``, of a stage with shares: whole weights by length class, those of the stage's end
-    (``late``), the sources and the name of long questions, and the transition from the stage
-    ``before`` where that has shares too; the shares that a corpus has are not known here. ``after``
-    is the stage that it starts from.
-    """
-    from trainer.run.draws import whole_weights
+def as_shown(stage: StageRecipe) -> dict[str, Any]:
+    """What planners need to know of a stage, as plain values; ``after`` is the stage that it starts
+    from, ``draws`` whether it says itself what it draws."""
     from trainer.stages import schedule
-    from trainer.stages.mixture import LONG_QA, knots
 
-    classes: dict[str, Any] | None = None
-    if stage.shares is not None:
-        line = knots(stage, None if before is None or before.shares is None
-                     else before.shares.model_dump())  # fmt: skip
-        ramp = round(stage.tokens * stage.interpolation)
-        has_ramp = before is not None and before.shares is not None and ramp > 0
-        settled = next(knot for knot in line if knot.tokens >= (ramp if has_ramp else 0))
-        late = stage.long_qa.share > 0
-        weights = whole_weights(settled.shares)
-        weights.pop(LONG_QA, None)
-        classes = {
-            "weights": weights,
-            "late": {
-                "start": max(knot.tokens for knot in line[:-1]),
-                "weights": whole_weights(line[-1].shares),
-            } if late else None,
-            "long_name": LONG_QA,
-            "long_sources": sorted(stage.long_qa.sources) if late else [],
-            "transition": {"tokens": ramp, "previous": whole_weights(line[0].shares)}
-            if has_ramp else None,
-        }  # fmt: skip
     return {
         "ok": True,
         "name": stage.name,
@@ -105,7 +77,6 @@ def as_shown(stage: StageRecipe, before: StageRecipe | None = None) -> dict[str,
         "scale": str(stage.scale),
         "draws": stage.draws is not None,
         "after": stage.after,
-        "classes": classes,
     }
 
 

@@ -15,7 +15,6 @@ from mixtures.recipe import MixtureRecipe, mixture_of
 from tests.trainer.run.small_runs import request, stage
 from trainer.run.request import RunRefused
 from trainer.run.train import train
-from trainer.stages.command import as_shown
 
 
 def mixture(sources: tuple[str, ...], first: str = "25%", rest: str = "75%") -> MixtureRecipe:
@@ -75,16 +74,3 @@ def test_a_stage_with_draws_is_refused(built_run: Path, tmp_path: Path) -> None:
     draws = stage(draws={"all": {"sources": ["web"]}})
     with pytest.raises(RunRefused, match="draws from sources of its own"):
         request(str(built_run), tmp_path, stage=draws, mixture=mixture(("web",)))
-
-
-def test_a_stage_is_shown_as_its_plan_has_it() -> None:
-    shares = {"short": 0.3, "medium": 0.7, "long": 0}
-    shown = as_shown(stage(shares=shares, long_qa={"share": 0.1, "last": 0.2}))
-    assert shown["sequences"] == 56
-    classes = shown["classes"]
-    assert classes["weights"] == {"short": 300_000, "medium": 700_000, "long": 0}
-    assert classes["late"]["weights"] == {
-        "short": 270_000, "medium": 630_000, "long": 0, "long_qa": 100_000,
-    }  # fmt: skip
-    assert classes["late"]["start"] == round(shown["tokens"] * 0.8)
-    assert as_shown(stage())["classes"] is None
