@@ -226,6 +226,30 @@ def test_a_metric_that_is_blind_is_said_to_be(tmp_path: Path) -> None:
     assert sighted.low < sighted.ratio < sighted.high
 
 
+def test_a_metric_that_takes_noise_for_better_is_said_to(tmp_path: Path) -> None:
+    content, _ = noise()
+    rows = invented.results(content, {"noise10": -0.1, "noise30": -0.3})
+    analysis = analysed(tmp_path, content, rows)
+    d = analysis.metrics[0].discrimination
+    assert d is not None
+    assert (d.tells, d.reversed, d.text) == (False, True, "takes noise30 for the better one")
+    [warning] = [w for w in analysis.warnings if w.startswith("Against what is known: ")]
+    assert "bits_per_byte takes noise30 for the better one (Δ/σ = " in warning
+    assert not any("bits_per_byte" in w for w in analysis.warnings if w.startswith("Cannot tell"))
+
+
+def test_pairs_of_seeds_may_tell_what_single_runs_do_not(tmp_path: Path) -> None:
+    content, _ = noise()
+    rows = invented.results(content, invented.NOISE_EFFECTS, sigma_seed=0.3, sigma_pair=0.01)
+    analysis = analysed(tmp_path, content, rows)
+    d = analysis.metrics[0].discrimination
+    assert d is not None
+    assert (d.tells, d.by_pairs, d.reversed) == (False, True, False)
+    assert any(w.startswith("Pairs of seeds tell good from bad here") for w in analysis.warnings)
+    assert not any("bits_per_byte" in w for w in analysis.warnings if w.startswith("Cannot tell"))
+    assert "noise30 is worse than clean" in analysis.decision
+
+
 def test_what_is_per_token_is_refused_between_tokenizers(tmp_path: Path) -> None:
     content, _ = noise()
     hashes = {"noise10": "aaaa", "noise30": "aaaa"}

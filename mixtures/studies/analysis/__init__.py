@@ -110,7 +110,7 @@ def _metric(
     )
     if not compares:
         return found
-    tells, note = discrimination(data, metric)
+    tells, note = discrimination(data, metric, verdicts)
     return replace(
         found,
         discrimination=tells,

@@ -42,8 +42,11 @@ def seed_deviation(data: StudyData, metric: Metric) -> tuple[float, int] | None:
     return (float(np.sqrt(squares / freedom)), freedom) if freedom else None
 
 
-def discrimination(data: StudyData, metric: Metric) -> tuple[Discrimination | None, str]:
-    """Δ_obvious/σ_seed of a metric, or why it is not known."""
+def discrimination(
+    data: StudyData, metric: Metric, verdicts: Sequence[Comparison]
+) -> tuple[Discrimination | None, str]:
+    """Δ_obvious/σ_seed of a metric whose arms compare with the baseline as ``verdicts`` say; or why
+    it is not known."""
     arm = obvious_arm(data, metric)
     if arm is None:
         return None, "the study has no obvious pair: no arm of role obvious or dose has finished"
@@ -58,9 +61,16 @@ def discrimination(data: StudyData, metric: Metric) -> tuple[Discrimination | No
     except StatisticsError as error:
         return None, str(error)
     tells = found.tells and (gap < 0) == (arm.expect == "worse")
+    wrong = found.tells and not tells
     text = "tells good from bad" if tells else "cannot tell good from bad"
-    if found.tells and not tells:
-        text = f"takes {arm.name} for the better one"
+    by_pairs = not found.tells and any(
+        c.arm == arm.name and c.paired and c.p is not None and c.p < data.alpha for c in verdicts
+    )
+    if by_pairs:
+        text = "tells good from bad by pairs of seeds, not by single runs"
+    if wrong:
+        better = arm.name if arm.expect == "worse" else data.baseline
+        text = f"takes {better} for the better one"
     return (
         Discrimination(
             obvious=arm.name,
@@ -71,6 +81,8 @@ def discrimination(data: StudyData, metric: Metric) -> tuple[Discrimination | No
             low=found.low,
             high=found.high,
             tells=tells,
+            by_pairs=by_pairs,
+            reversed=wrong,
             text=text,
         ),
         "",

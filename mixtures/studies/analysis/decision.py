@@ -28,7 +28,8 @@ def decide(data: StudyData, metrics: Sequence[MetricAnalysis]) -> str:
             f"from {data.baseline}, of which it is a copy over other documents, so that its other "
             "differences cannot be believed either."
         )
-    blind = primary.discrimination is not None and not primary.discrimination.tells
+    d = primary.discrimination
+    blind = d is not None and not (d.tells or d.by_pairs)
     if blind and not any(c.verdict in ("better", "worse") for c in tested):
         return f"This study decides nothing: {primary.name} {_blind(primary)}."
     return _sentence(data, primary, tested)
@@ -62,7 +63,16 @@ def warnings(
                 for null in metric.nulls
                 if null.passed is False
             ]
-    blind = [m for m in metrics if m.discrimination is not None and not m.discrimination.tells]
+    told = [(m, m.discrimination) for m in metrics if m.discrimination is not None]
+    blind = [m for m, d in told if not (d.tells or d.by_pairs or d.reversed)]
+    paired = [f"{m.name} ({_ratio(m)})" for m, d in told if d.by_pairs]
+    wrong = [f"{m.name} {d.text} ({_ratio(m)})" for m, d in told if d.reversed]
+    if wrong:
+        found.append(f"Against what is known: {listed(wrong)}.")
+    if paired:
+        found.append(
+            f"Pairs of seeds tell good from bad here, single runs do not: {listed(paired)}."
+        )
     if blind:
         found.append(
             f"Cannot tell good from bad here: {listed([f'{m.name} ({_ratio(m)})' for m in blind])}."
@@ -183,7 +193,7 @@ def _untested(primary: MetricAnalysis) -> str:
 
 def _blind(metric: MetricAnalysis) -> str:
     assert metric.discrimination is not None
-    return f"cannot tell good from bad here ({_ratio(metric)})"
+    return f"{metric.discrimination.text} here ({_ratio(metric)})"
 
 
 def _ratio(metric: MetricAnalysis) -> str:

@@ -68,7 +68,11 @@ class Comparison:
 @dataclass(frozen=True)
 class Discrimination:
     """Whether a metric tells good from bad: the gap of an obvious pair over the standard deviation
-    between seeds."""
+    between seeds.
+
+    ``by_pairs``: single runs do not tell, the test of pairs of equal seeds does; ``reversed``: it
+    tells them apart and takes the bad one for the good.
+    """
 
     obvious: str
     against: str
@@ -78,6 +82,8 @@ class Discrimination:
     low: float
     high: float
     tells: bool
+    by_pairs: bool
+    reversed: bool
     text: str
 
 

@@ -10,8 +10,9 @@ from dataflow.report.numbers import compact
 from mixtures.studies.report.axis import Axis, mark, spanning
 
 COLOURS = 8
-_LETTER = 6.4
-"""About how wide a letter of a chart's text is."""
+_LETTER, _BOLD = 6.6, 8.0
+"""About how wide a letter of a chart's text, and of its names, is in the widest of the usual fonts:
+what is cut off cannot be read."""
 
 
 def colour(number: int) -> str:
@@ -38,8 +39,8 @@ def forest(rows: Sequence[ForestRow], sides: tuple[str, str], describe: str) -> 
     """Effects against zero, one a row; ``sides`` say what left and right of zero mean."""
     labels = max(len(row.label) for row in rows)
     texts = max(len(row.text) for row in rows)
-    left, height, top = 16 + min(labels, 26) * _LETTER, 30, 26
-    right = 760 - 16 - texts * _LETTER * 0.94
+    left, height, top = 16 + min(labels, 26) * _BOLD, 30, 26
+    right = 760 - 16 - texts * _LETTER
     values = [0.0, *(v for row in rows for v in (row.low, row.high, row.mde or 0, -(row.mde or 0)))]
     x = spanning(values, left, right)
     floor = top + height * len(rows) + 4
@@ -91,7 +92,7 @@ def curves(bands: Sequence[Band], unit: str, along: str, describe: str) -> Safe:
     the first loss of every run is that of guessing, and would press all others together."""
     width, height, left, top, bottom = 760, 330, 52, 14, 40
     names = max((len(band.label) for band in bands), default=4)
-    right = width - 20 - min(names, 24) * _LETTER
+    right = width - 20 - min(names, 24) * _BOLD
     end = max((p[0] for band in bands for p in band.points), default=1.0)
     late = [v for band in bands for p in band.points if p[0] >= end / 5 for v in p[2:]]
     x, y = Axis(0, end, left, right), spanning(late, height - bottom, top, 0.04)
@@ -151,7 +152,7 @@ def lines(
     """Lines over a logarithmic axis (powers of two), with a level to compare them with."""
     width, height, left, top, bottom = 620, 300, 56, 14, 40
     names = max((len(one.label) for one in series), default=4)
-    right = width - 20 - min(names, 24) * _LETTER
+    right = width - 20 - min(names, 24) * _BOLD
     points = [p for one in series for p in (*one.line, *((a, b) for a, b, _ in one.marks))]
     xs, ys = [a for a, _ in points] or [1.0], [b for _, b in points]
     if level is not None:

@@ -63,7 +63,7 @@ def _discrimination(analysis: Analysis) -> Safe:
 def _discriminated(metric: MetricAnalysis) -> Row:
     d = metric.discrimination
     assert d is not None
-    kind = "good" if d.tells else "bad"
+    kind = "good" if d.tells or d.by_pairs else "bad"
     return Row(
         [
             metric.name,
