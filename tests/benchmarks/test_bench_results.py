@@ -87,6 +87,15 @@ def test_every_aim_is_about_a_benchmark() -> None:
     assert not aim.met(line)
 
 
+def test_an_aim_is_about_one_line_of_what_was_measured() -> None:
+    folder = ROOT / "benchmarks"
+    sources = [folder / kind / "results.jsonl" for kind in (".", "kernels", "trainer")]
+    runs = latest_runs(line for source in sources for line in read_lines(source))
+    for aim in AIMS:
+        found = [line for line in runs.get(aim.bench, []) if aim.applies(line)]
+        assert len(found) <= 1, found
+
+
 def test_turns_are_interleaved_and_the_median_is_taken() -> None:
     order: list[str] = []
     times = {"a": iter([5.0, 1.0, 2.0]), "b": iter([1.0, 1.0, 9.0])}
