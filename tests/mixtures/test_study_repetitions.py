@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +23,22 @@ from tests.mixtures import invented_studies as invented
 from tests.mixtures.made_runs import Made, make_run
 
 RECIPES = Path(__file__).resolve().parents[2] / "recipes/studies"
+NULL = ("clean", "null")
 FAKE = (str(Path(__file__).with_name("fake_trainer.py")),)
 
 
 def invented_repetitions(
-    folder: Path, effects: dict[str, float], times: int, **lost: Any
+    folder: Path,
+    effects: dict[str, float],
+    times: int,
+    arms: Sequence[str] = tuple(invented.NOISE_ARMS),
+    **lost: Any,
 ) -> list[Repetition]:
     """Of a study's results invented with other noise each time."""
     found = []
     for turn in range(times):
-        content = invented.study(invented.NOISE_ARMS, name=f"invented-{turn}")
+        chosen = {name: invented.NOISE_ARMS[name] for name in arms}
+        content = invented.study(chosen, name=f"invented-{turn}")
         rows = invented.results(content, effects, sigma_pair=0.02, seed=turn)
         if lost and turn == 0:
             rows = invented.lose(rows, **lost)
@@ -89,15 +96,14 @@ def test_effects_are_counted_beside_their_promise(tmp_path: Path) -> None:
 
 
 def test_nulls_that_differ_are_not_kept(tmp_path: Path) -> None:
-    effects = {**invented.NOISE_EFFECTS, "null": 0.2}
-    found = tally("invented", invented_repetitions(tmp_path, effects, 20))
+    found = tally("invented", invented_repetitions(tmp_path, {"null": 0.2}, 20, NULL))
     assert found.nulls is not None
     assert (found.nulls.found, found.nulls.of, found.nulls.kept) == (20, 20, False)
     assert "are needed" not in told(found)
 
 
 def test_nulls_that_are_a_little_worse_each_time_are_seen_together(tmp_path: Path) -> None:
-    repetitions = invented_repetitions(tmp_path, {**invented.NOISE_EFFECTS, "null": 0.015}, 20)
+    repetitions = invented_repetitions(tmp_path, {"null": 0.009}, 20, NULL)
     found = tally("invented", repetitions)
     effects = [c.effect for one in repetitions for c, _ in one.nulls if c.effect is not None]
     assert found.nulls is not None
@@ -105,7 +111,7 @@ def test_nulls_that_are_a_little_worse_each_time_are_seen_together(tmp_path: Pat
     assert found.nulls.kept, "each alone is too little to be found"
     assert found.null_mean.pairs == 20
     assert found.null_mean.mean == pytest.approx(sum(effects) / 20)
-    assert found.null_mean.p < 0.01
+    assert found.null_mean.p < 0.05
     assert 0 < found.null_mean.low < found.null_mean.mean < found.null_mean.high
     assert "Null pairs differ by +0.0" in told(found)
     assert tally("invented", repetitions[:1]).null_mean is None
@@ -123,7 +129,12 @@ def test_a_study_of_a_null_alone_says_what_it_shows(
 
 
 def test_what_is_lost_is_said(tmp_path: Path) -> None:
-    lost = {"arm": "noise30", "seeds": [0, 1, 2, 3], "state": "killed", "why": "signal 9"}
+    lost: dict[str, Any] = {
+        "arm": "noise30",
+        "seeds": [0, 1, 2, 3],
+        "state": "killed",
+        "why": "signal 9",
+    }
     found = tally("invented", invented_repetitions(tmp_path, invented.NOISE_EFFECTS, 2, **lost))
     assert found.complete == 1
     text = told(found)
@@ -145,6 +156,7 @@ def test_a_record_gives_back_what_was_put_in_and_names_a_bad_line(tmp_path: Path
         recorded(path)
 
 
+@pytest.mark.usefixtures("trainer_asked_once")
 def test_repetitions_go_through_the_engine_and_share_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
