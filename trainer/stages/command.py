@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add_commands(add: Callable[[str, Callable[[argparse.Namespace], int], str], Any]) -> None:
     """Add it to the room's parser; ``add(name, run, text)`` makes a command's."""
-    sub = add("show-stage", run_show_stage, "a stage's budget, length and shares, scaled")
+    sub = add("show-stage", run_show_stage, "a stage's budget, length and packing, scaled")
     sub.add_argument("stage", help="a name in recipes/stages, or a file")
     sub.add_argument("--scale", type=_as(parse_scale), help="such as 1/64")
     sub.add_argument("--tokens", type=_as(parse_tokens), help="the budget, such as 2M")
