@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -15,6 +14,8 @@ from typing import Any
 
 import torch
 
+from trainer.launch.environment import LISTENER, Listener, Place, of_rank
+from trainer.launch.local import HERE
 from trainer.megatron import start
 
 # What every rank imports: once, by the process that the ranks are forked from.
@@ -25,21 +26,19 @@ class RankFailed(Exception):
     """A rank raised, or ended without an answer: its number, and its traceback."""
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def _body(
-    function: Callable[..., Any], rank: int, world: int, port: int, folder: str, arguments: Any
+    function: Callable[..., Any],
+    variables: dict[str, str],
+    listener: Listener | None,
+    folder: str,
+    arguments: Any,
 ) -> None:
     import traceback
 
-    os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(world), LOCAL_RANK=str(rank),
-        MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port),
-    )  # fmt: skip
+    os.environ.update(variables)
+    if listener is not None:
+        os.environ[LISTENER] = str(listener.detach())
+    rank = variables["RANK"]
     torch.set_num_threads(1)
     try:
         answer, failed = function(*arguments), False
@@ -47,7 +46,7 @@ def _body(
         answer, failed = traceback.format_exc(), True
     done = Path(folder, f"{rank}.part")
     done.write_bytes(pickle.dumps((answer, failed)))
-    done.rename(Path(folder, str(rank)))
+    done.rename(Path(folder, rank))
     if failed:
         os._exit(1)  # what it holds of process groups may wait for ranks that are gone
     start.stop()
@@ -59,8 +58,8 @@ def run_ranks(
     """What ``function(*arguments)`` returns in each of ``world`` processes, by rank.
 
     ``function`` is one of a module's top level; it, its arguments and its answers pickle. Each
-    process has RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT as torchrun sets them, and
-    one thread; process groups that ``function`` started are stopped.
+    process has the variables that the launcher sets, and one thread; process groups that
+    ``function`` started are stopped.
 
     Raises:
         RankFailed: of the rank that fails first, with its traceback, or of one that did not end in
@@ -69,13 +68,16 @@ def run_ranks(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(_PRELOADED))
     with tempfile.TemporaryDirectory() as folder:
-        port = _free_port()
-        processes: list[BaseProcess] = [
-            context.Process(target=_body, args=(function, rank, world, port, folder, arguments))
-            for rank in range(world)
-        ]
-        for process in processes:
-            process.start()
+        processes: list[BaseProcess] = []
+        with Listener(HERE) as listener:
+            for rank in range(world):
+                variables = of_rank({}, Place(rank, world, rank, world), HERE, listener.port)
+                kept = listener if rank == 0 else None
+                process: BaseProcess = context.Process(
+                    target=_body, args=(function, variables, kept, folder, arguments)
+                )
+                process.start()
+                processes.append(process)
         try:
             return _answers(processes, Path(folder), time.monotonic() + seconds)
         finally:

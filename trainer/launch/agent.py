@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trainer.launch.child import WORKER, Child
 from trainer.launch.ending import Ending
-from trainer.launch.environment import Place, free_port, of_rank
+from trainer.launch.environment import Listener, Place, of_rank
 
 POLL_SECONDS = 0.05
 SEEN_SECONDS = 10.0
@@ -56,6 +56,7 @@ class Agent:
 
     def __init__(self) -> None:
         self._child: Child | None = None
+        self._listener: Listener | None = None
         self._out, self._err = _Buffer(), _Buffer()
         self._folder = tempfile.TemporaryDirectory(prefix="rank-")
 
@@ -63,9 +64,10 @@ class Agent:
         """The name of this machine."""
         return socket.gethostname()
 
-    def free_port(self, address: str) -> int:
-        """See ``environment.free_port``."""
-        return free_port(address)
+    def listen(self, address: str) -> int:
+        """Keep a port of this machine for the rank that is started next, the first; its number."""
+        self._listener = Listener(address)
+        return self._listener.port
 
     def mark(self, out: str, folder: str) -> str:
         """A new file where ``out`` will be made, for other machines to look for; its path.
@@ -103,14 +105,17 @@ class Agent:
         first = asked.place.rank == 0
         self._child = Child(
             asked.arguments,
-            of_rank(variables, asked.place, asked.address, asked.port),
+            of_rank(variables, asked.place, asked.address, asked.port, self._listener),
             Path(self._folder.name, "ending.json"),
             out=self._out.extend if first else _forget,
             err=self._err.extend if first else _forget,
             folder=asked.folder,
             screen=asked.screen if first else None,
             command=asked.command,
+            listener=self._listener,
         )
+        if self._listener is not None:
+            self._listener.close()
 
     def news(self, seconds: float) -> News:
         """What there is to tell, after ``seconds`` at most; an ending is told once."""

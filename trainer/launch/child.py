@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from trainer.launch.ending import Ending
+from trainer.launch.environment import Listener
 
 Sink = Callable[[bytes], None]
 """Takes what a process wrote, from a thread of its own."""
@@ -54,6 +55,7 @@ class Child:
         screen: columns and lines of a terminal that ``err`` ends up on: then its standard error is
             a terminal too, and has a live line.
         command: what this Python runs; another for tests.
+        listener: what rank 0 serves the ranks' store on; open in the process as well.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Child:
         folder: str | None = None,
         screen: tuple[int, int] | None = None,
         command: Sequence[str] = WORKER,
+        listener: Listener | None = None,
     ) -> None:
         self._report = report
         self._tail = Tail()
@@ -80,6 +83,7 @@ class Child:
             stdout=None if out is None else subprocess.PIPE,
             stderr=usual if theirs is None else theirs,
             start_new_session=True,
+            pass_fds=() if listener is None else (listener.number,),
         )
         if theirs is not None:
             os.close(theirs)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from trainer.launch.child import WORKER, Child
 from trainer.launch.ending import Ending
-from trainer.launch.environment import Place, free_port, of_rank
+from trainer.launch.environment import Listener, Place, of_rank
 from trainer.launch.supervise import supervise
 from trainer.launch.verdict import conclude
 
@@ -46,21 +46,29 @@ class LocalGroup:
         self.names = tuple(f"rank {rank} of {count}" for rank in range(count))
         self._children: dict[int, Child] = {}
         self._ended: set[int] = set()
-        port = free_port(HERE)
         try:
-            for rank in range(count):
-                hidden = None if rank == 0 else _forget
-                self._children[rank] = Child(
-                    arguments,
-                    of_rank(os.environ, Place(rank, count, rank, count), HERE, port),
-                    folder / f"{rank}.json",
-                    out=hidden,
-                    err=hidden,
-                    command=command,
-                )
+            with Listener(HERE) as listener:
+                self._start(listener, arguments, folder, command)
         except BaseException:
             self.kill()
             raise
+
+    def _start(
+        self, listener: Listener, arguments: Sequence[str], folder: Path, command: Sequence[str]
+    ) -> None:
+        count = len(self.names)
+        for rank in range(count):
+            hidden = None if rank == 0 else _forget
+            kept = listener if rank == 0 else None
+            self._children[rank] = Child(
+                arguments,
+                of_rank(os.environ, Place(rank, count, rank, count), HERE, listener.port, kept),
+                folder / f"{rank}.json",
+                out=hidden,
+                err=hidden,
+                command=command,
+                listener=kept,
+            )
 
     def wait(self, seconds: float) -> dict[int, Ending]:
         """See ``supervise.Group``."""

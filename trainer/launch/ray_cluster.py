@@ -220,7 +220,7 @@ class RayGroup:
     def start(self, arguments: Sequence[str], command: Sequence[str]) -> None:
         """Start every rank's process."""
         first = self._addresses[0]
-        port = self._get([self._agents[0].free_port.remote(first)])[0]
+        port = self._get([self._agents[0].listen.remote(first)])[0]
         size = os.get_terminal_size(sys.stderr.fileno()) if sys.stderr.isatty() else None
         carried = _carried(os.environ)
         seen: Counter[str] = Counter()

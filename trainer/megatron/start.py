@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.rendezvous import rendezvous
 
-from trainer.megatron import cpu, faults
+from trainer.megatron import cpu, faults, meeting
 
 
 @dataclass(frozen=True)
@@ -88,31 +83,6 @@ def _environment(name: str) -> int:
     return int(found)
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-@cache
-def _meet(rank: int, world: int, timeout: timedelta, _meeting: tuple[str, str]) -> Store:
-    """The store in which ranks find each other, kept until the process ends: rank 0 may serve it.
-
-    Raises ValueError where the environment does not say where to meet.
-    """
-    store: Store = next(rendezvous("env://", rank, world, timeout=timeout))[0]
-    return store
-
-
-def _apart(store: Store, rank: int) -> Store:
-    """A part of the store for this start alone.
-
-    torch names the keys of every first group alike: a second start, such as a chain's next stage,
-    would find the addresses that the first one left there, and wait for ever.
-    """
-    return PrefixStore(f"start-{store.add(f'starts-{rank}', 1)}", store)
-
-
 def start(layout: Layout, seed: int, *, timeout_minutes: float = 30) -> Ranks:
     """Starts every process group and seeds the random states; one call per process.
 
@@ -145,16 +115,12 @@ def start(layout: Layout, seed: int, *, timeout_minutes: float = 30) -> Ranks:
     layout.check(world)
     device = _device(local_rank)
     timeout = timedelta(minutes=timeout_minutes)
-    place: dict[str, Any] = {"init_method": f"tcp://127.0.0.1:{_free_port()}"}
-    if not alone:
-        meeting = os.environ.get("MASTER_ADDR", ""), os.environ.get("MASTER_PORT", "")
-        place = {"store": _apart(_meet(rank, world, timeout, meeting), rank)}
     dist.init_process_group(
         "nccl" if device.type == "cuda" else "gloo",
         rank=rank,
         world_size=world,
         timeout=timeout,
-        **place,
+        store=meeting.alone() if alone else meeting.store(rank, world, timeout),
     )
     try:
         parallel_state.initialize_model_parallel(

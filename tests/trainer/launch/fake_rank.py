@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from types import FrameType
 
 from trainer.launch import worker
 from trainer.launch.ending import Ending
+from trainer.launch.environment import LISTENER
 
 FAKE = ("-m", "tests.trainer.launch.fake_rank")
 VARIABLES = (
@@ -32,7 +34,7 @@ def main(file: str, what: str, *rest: str) -> int:
     if part == "tell":
         print(f"rank {rank} to output", flush=True)
         print(f"rank {rank} to errors; a terminal: {sys.stderr.isatty()}", file=sys.stderr)
-        told = [os.environ[name] for name in VARIABLES]
+        told = [*(os.environ[name] for name in VARIABLES), _listens()]
         Path(rest[0], str(rank)).write_text("\n".join(told))
         Ending("done", 0).save(ending)
     elif part == "stopped":
@@ -59,6 +61,15 @@ def main(file: str, what: str, *rest: str) -> int:
     elif part in ("save", "ignore"):
         return _save(Path(rest[0], str(rank)), ending, ignore=part == "ignore")
     return 0
+
+
+def _listens() -> str:
+    """The port of the socket that the launcher left open for this rank."""
+    number = os.environ.get(LISTENER)
+    if number is None:
+        return "none"
+    with socket.socket(fileno=int(number)) as listener:
+        return str(listener.getsockname()[1])
 
 
 def _save(notes: Path, ending: Path, *, ignore: bool) -> int:

@@ -35,8 +35,9 @@ def test_the_first_rank_writes_to_a_terminal_where_the_caller_has_one(
 ) -> None:
     agent = Agent()
     arguments = ["tell", str(tmp_path)]
+    port = agent.listen("127.0.0.1")
     agent.start(
-        Start(arguments, Place(0, 2, 0, 1), "10.0.0.1", 4, str(ROOT), {"OMP_NUM_THREADS": "3"},
+        Start(arguments, Place(0, 2, 0, 1), "10.0.0.1", port, str(ROOT), {"OMP_NUM_THREADS": "3"},
               screen=screen, devices="5,6", command=FAKE)
     )  # fmt: skip
     news = all_news(agent)
@@ -45,7 +46,7 @@ def test_the_first_rank_writes_to_a_terminal_where_the_caller_has_one(
     assert news.ending is not None
     assert (news.ending.kind, news.ending.code) == ("done", 0)
     told = (tmp_path / "0").read_text().split("\n")
-    assert told == ["0", "2", "0", "1", "10.0.0.1", "4", "3"]
+    assert told == ["0", "2", "0", "1", "10.0.0.1", str(port), "3", str(port)]
 
 
 def test_other_ranks_are_heard_when_they_die() -> None:

@@ -41,6 +41,7 @@ def test_ranks_are_told_what_torchrun_tells_and_the_first_is_shown(
     assert told[0][5] == told[1][5]
     assert 1024 < int(told[0][5]) < 65536
     assert [x[6] for x in told] == ["1", "1"]
+    assert [x[7] for x in told] == [told[0][5], "none"]
     out, err = capfd.readouterr()
     assert out == "rank 0 to output\n"
     assert err == "rank 0 to errors; a terminal: False\n"
