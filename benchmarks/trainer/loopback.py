@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import ROOT
+
 KEYS = {"access_key": "test", "secret_key": "secret"}
 REGION = "us-east-1"
-_START_SECONDS = 30.0
+HERE = "127.0.0.1"
 
 
 class ServerFailed(RuntimeError):
@@ -70,42 +70,50 @@ class Bucket:
 def loopback_bucket(name: str = "corpora") -> Iterator[Bucket]:
     """A server with an empty bucket; it and what it holds are gone when the block ends.
 
-    A process of its own, so that it does not wait for the one that is measured.
+    A process of its own, so that it does not wait for the one that is measured; it ends with that
+    one, however that one ends.
 
     Raises
     ------
     ServerFailed
-        If it does not answer in half a minute.
+        If it ends before it listens.
     """
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = int(listener.getsockname()[1])
     process = subprocess.Popen(
-        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
-        stdout=subprocess.DEVNULL,
+        [sys.executable, "-m", "benchmarks.trainer.loopback"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
     )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        _wait(process, port)
-        bucket = Bucket(name, f"http://127.0.0.1:{port}")
+        told = process.stdout.readline()
+        if not told:
+            raise ServerFailed(
+                f"the S3 server ended with status {process.wait()} before it listened; install the "
+                "package's dev dependencies (moto[server])"
+            )
+        bucket = Bucket(name, f"http://{HERE}:{int(told)}")
         bucket.client().create_bucket(Bucket=name)
         yield bucket
     finally:
-        process.terminate()
+        process.kill()
         process.wait()
+        process.stdin.close()
+        process.stdout.close()
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise ServerFailed(
-                f"moto.server ended with status {process.returncode}; install the package's dev "
-                "dependencies (moto[server])"
-            )
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.05)
-    raise ServerFailed(f"moto.server: found no answer at port {port} in {_START_SECONDS:.0f} s")
+def serve() -> None:
+    """Serve until standard input ends; the port, which the system picks, is a line of output."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address=HERE, port=0, verbose=False)
+    server.start()
+    print(server.get_host_and_port()[1], flush=True)
+    sys.stdin.read()
+
+
+if __name__ == "__main__":
+    serve()
